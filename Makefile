@@ -1,0 +1,56 @@
+# Everything a developer does, one target each. `make` alone lists them.
+SHELL      := bash
+BIN        := build/millrace
+GOLANGCI   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+GOFUMPT    := mvdan.cc/gofumpt@v0.9.1
+GOBIN      := $(shell go env GOPATH)/bin
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X github.com/millrace/millrace/sidecar.version=$(VERSION)
+FUZZTIME   ?= 10s
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## the quick start: tail a growing log into a file channel, roll files; ends with ctrl-C
+	bash compose/quickstart/run.sh $(BIN)
+
+build: ## the static binary, build/millrace
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+
+test: ## all Go tests
+	go test -count=1 ./...
+
+race: ## all Go tests under the race detector, and again with released memory poisoned
+	go test -count=1 -race ./...
+	go test -count=1 -tags poison ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	bash .ci/fuzz $(FUZZTIME)
+
+crash: ## the file channel crashed after every file operation, longer than in make test
+	MILLRACE_CRASH=long go test -count=1 -timeout 30m -run Crash ./core/channel/file ./connectors/file
+
+check: tools ## format, vet, lint, generated docs, import rules, method pruning, size
+	bash .ci/check $(GOBIN)
+
+tools: ## what make check needs, once
+	@[ -x $(GOBIN)/golangci-lint ] || go install $(GOLANGCI)
+	@[ -x $(GOBIN)/gofumpt ] || go install $(GOFUMPT)
+
+docs: build ## write the generated reference and the tables in the READMEs
+	$(BIN) docs .
+
+e2e: build ## real rsyslog, logrotate, syslog-ng, curl, ncat; short form
+	bash e2e/run.sh short
+
+e2e-long: build ## the same, as long as it takes
+	bash e2e/run.sh long
+
+bench: build ## ratios against the physical limit and a peer, in one alternating run
+	bash bench/run.sh
+
+image: ## the container image, where Docker runs
+	docker build --build-arg VERSION=$(VERSION) -t millrace:$(VERSION) -t millrace:latest .
+
+.PHONY: help run build test race fuzz crash check tools docs e2e e2e-long bench image
+.DEFAULT_GOAL := help

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# make bench: the Go benchmarks of the journey, then the whole process beside the
+# limit and peers. Arguments go to the program: -mb 100 -rounds 1 -only syslog -peers=false
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go test -run '^$' -bench . -benchmem ./bench ./core/... ./connectors/...
+go run ./bench "$@"

@@ -1,0 +1,182 @@
+package tail
+
+import (
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/core/vfs"
+)
+
+// hold reports whether a new file looks like a copy of one that is followed,
+// as logrotate's copytruncate makes it. It then waits: if the other one is
+// truncated the copy continues it; if not, it is read as a file of its own.
+func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) bool {
+	h, known := d.held[name]
+	if known && h.size == fi.Size() && now.Sub(h.at) > holdTime {
+		return false
+	}
+	// Rotation adds to the name: app.log, app.log.1, app-20260131.log. What was
+	// copied may itself have been renamed since.
+	alike, compared := false, 0
+	for _, r := range t.pending {
+		alike = alike || !r.taken && r.tail.n > 0 && filepath.Dir(r.path) == d.path &&
+			strings.HasPrefix(filepath.Base(r.path), stem(name)) && t.continues(r.tail, path, fi)
+	}
+	for _, f := range t.files {
+		if alike || compared == maxCompared {
+			break
+		}
+		if f.dir != d || f.released || !strings.HasPrefix(f.name, stem(name)) || f.st.pos == 0 && (!d.listed || f.size == 0) {
+			continue
+		}
+		compared++
+		alike = t.looksAlike(f, path, fi)
+	}
+	if alike && (!known || h.size != fi.Size()) {
+		d.held[name] = held{fi.Size(), now}
+	}
+	return alike
+}
+
+// maxCompared bounds the cost where very many files have names alike.
+const maxCompared = 64
+
+// looksAlike reports whether the file at path may be a copy of f.
+func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
+	size := fi.Size()
+	if size == 0 {
+		return t.env.Now().Sub(fi.ModTime()) < time.Second // cp makes an empty file first
+	}
+	c, err := t.env.FS.OpenFile(path, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	p := f.st.tail
+	alike := p.n > 0 && size >= p.off && p.in(c) || f.st.covers(c, size)
+	of := f.open
+	if of == nil {
+		if of = t.openAt(f.path, f.id); of == nil {
+			return alike
+		}
+		defer of.Close()
+	}
+	// What there is of the copy may still be there, in a generation that has not been read yet.
+	if now, err := of.Stat(); err == nil && size <= now.Size() {
+		if last, err := printAt(c, size, printBytes); err == nil && last.in(of) {
+			return true
+		}
+	}
+	if now, err := of.Stat(); err == nil && now.Size() >= f.st.pos && p.in(of) {
+		return false // f is what it was, and this is something else
+	}
+	return alike
+}
+
+// continues reports whether the file at path has the bytes of a fingerprint.
+func (t *tailer) continues(p print, path string, fi fs.FileInfo) bool {
+	if p.n == 0 || fi.Size() < p.off {
+		return false
+	}
+	c, err := t.env.FS.OpenFile(path, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	return p.in(c)
+}
+
+// copyOf finds the copy that was made of f before it was truncated: a file in
+// its directory that nobody follows, whose name begins as f's does, that is no
+// older than what was read of f, and that has the same bytes before the
+// position; or one that ends before the position: read says so. It is open, or nil.
+func (t *tailer) copyOf(f *file) (open vfs.File, path string, fi fs.FileInfo, read bool) {
+	p := f.st.tail
+	if p.n == 0 {
+		return nil, "", nil, false
+	}
+	names, err := t.env.FS.ReadDir(f.dir.path)
+	if err != nil {
+		return nil, "", nil, false
+	}
+	for _, e := range names {
+		if e.IsDir() || e.Name() == f.name || !strings.HasPrefix(e.Name(), stem(f.name)) {
+			continue
+		}
+		path = filepath.Join(f.dir.path, e.Name())
+		fi, err = t.env.FS.Stat(path)
+		if err != nil || !fi.Mode().IsRegular() {
+			continue
+		}
+		id := identify(fi)
+		if t.stale(id, path, fi.Size()); t.byID[id] != nil || t.recorded(id) {
+			continue
+		}
+		open = t.openAt(path, id)
+		if open == nil {
+			continue
+		}
+		if read = fi.Size() < max(f.st.pos, p.off); read {
+			if f.st.covers(open, fi.Size()) {
+				return open, path, fi, true
+			}
+		} else if !fi.ModTime().Before(f.read) && p.in(open) {
+			return open, path, fi, false
+		}
+		_ = open.Close()
+	}
+	return nil, "", nil, false
+}
+
+// succeeded gives f's stream to a copy that was made of f, if there is one with
+// something to read. One without is followed from its end.
+func (t *tailer) succeeded(f *file) bool {
+	open, path, fi, read := t.copyOf(f)
+	if open == nil {
+		return false
+	}
+	now := t.env.Now()
+	st := f.st
+	if read {
+		st = t.newStream(identify(fi))
+		st.at(fi.Size())
+	}
+	st.born = born(open)
+	// Outside of the patterns it goes by the name of what it was copied from.
+	c := &file{id: identify(fi), dir: f.dir, group: f.group, name: f.name, path: f.path, headers: f.headers, st: st, open: open, changed: now, confirm: true}
+	t.follow(c)
+	name := filepath.Base(path)
+	if g := f.dir.match(name); g != nil {
+		c.group, c.name, c.path, c.named = g, name, path, true
+		c.listed = f.dir.listing
+		f.dir.files[name] = c
+		delete(f.dir.held, name)
+		t.header(c)
+	}
+	c.saw(fi.Size(), fi.ModTime(), now)
+	if read {
+		return false
+	}
+	t.log.Info("file is gone or truncated, its copy is read on", "file", f.path, "copy", path, "bytes", fi.Size()-f.st.pos)
+	return true
+}
+
+// replaced begins a new stream for f: its content is not what it was. What was
+// not read of it is looked for in a copy; rest says that there is some.
+func (t *tailer) replaced(f *file) (rest bool) {
+	old := f.st
+	t.truncations.Add(1)
+	rest = t.succeeded(f)
+	if !rest {
+		lost := max(0, max(f.peak, f.scanned)-old.pos)
+		t.lostBytes.Add(lost)
+		t.retire(old)
+		t.log.Info("file was truncated or replaced, reading it from its beginning", "file", f.path, "read", old.pos, "bytes_lost_at_least", lost)
+	}
+	f.st = t.newStream(f.id)
+	f.peak, f.scanned, f.long, f.skip, f.confirm, f.moved = 0, 0, false, false, false, false
+	f.shrunk = true
+	return rest
+}

@@ -1,0 +1,334 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/channeltest"
+	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
+	"github.com/millrace/millrace/core/vfs"
+	"github.com/millrace/millrace/core/wal"
+)
+
+func TestChannel(t *testing.T) {
+	channeltest.Run(t, channeltest.Subject{
+		New: Channel.New,
+		Keys: func(t testing.TB) map[string]string {
+			dir := t.TempDir()
+			return map[string]string{"checkpointDir": dir + "/c", "dataDirs": dir + "/d1, " + dir + "/d2", "minimumRequiredSpace": "1m"}
+		},
+	})
+}
+
+func TestCrash(t *testing.T) {
+	channeltest.RunCrash(t, channeltest.CrashSubject{
+		New: Channel.New,
+		Keys: map[string]string{
+			"maxFileSize": "16384", "memoryBytes": "65536", "keep-alive": "0", "transactionCapacity": "1000",
+		},
+	})
+}
+
+// start opens a channel on fsys below /state.
+func start(t *testing.T, fsys vfs.FS, keys ...string) (*channel, error) {
+	t.Helper()
+	props := map[string]string{"keep-alive": "0"}
+	for i := 0; i < len(keys); i += 2 {
+		props[keys[i]] = keys[i+1]
+	}
+	c := new(channel)
+	if _, faults := conf.Bind(c, props); faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	env := core.Env{
+		Name: "ch", Log: slog.New(slog.DiscardHandler), FS: fsys, Dir: "/state", Now: time.Now,
+		Metrics: &metric.Group{Kind: metric.Channel, Name: "ch"},
+	}
+	if err := c.Open(context.Background(), env); err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c, nil
+}
+
+func mustStart(t *testing.T, fsys vfs.FS, keys ...string) *channel {
+	t.Helper()
+	c, err := start(t, fsys, keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func put(t *testing.T, c *channel, bodies ...string) {
+	t.Helper()
+	if err := channeltest.Put(c, bodies...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// send puts a marked batch with events at positions 10, 20, ... up to pos.
+func send(t *testing.T, c *channel, stream string, from, pos int64) {
+	t.Helper()
+	b := core.NewBatch()
+	defer b.Release()
+	for p := from; p <= pos; p += 10 {
+		b.Copy(core.Headers{}, fmt.Appendf(nil, "%s%d", stream, p))
+		b.Events[len(b.Events)-1].Pos = p
+	}
+	b.Mark(stream, pos)
+	tx, err := c.TryClaim(b.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	tx.Commit(b, nil, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, c *channel, bodies ...string) {
+	t.Helper()
+	if got := channeltest.Drain(t, c); strings.Join(got, " ") != strings.Join(bodies, " ") {
+		t.Fatalf("got %q, want %q", got, bodies)
+	}
+}
+
+func TestRepeatsAreDropped(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m)
+	send(t, c, "a", 10, 30)
+	send(t, c, "b", 10, 10)
+	if pos, ok := c.Position("a"); pos != 30 || !ok {
+		t.Fatal(pos, ok)
+	}
+	_ = c.Close()
+	c = mustStart(t, m)
+	send(t, c, "a", 10, 20) // all of it is held
+	send(t, c, "a", 20, 50) // half of it
+	if n := c.dropped.Load(); n != 4 {
+		t.Fatal(n)
+	}
+	if pos, _ := c.Position("a"); pos != 50 {
+		t.Fatal(pos)
+	}
+	want(t, c, "a10", "a20", "a30", "b10", "a40", "a50")
+	if n := c.Len(); n != (core.Size{}) {
+		t.Fatal(n)
+	}
+	c.Forget("a")
+	send(t, c, "a", 10, 10)
+	c.Forget("a")
+	_ = c.Close()
+	c = mustStart(t, m)
+	if _, ok := c.Position("a"); ok {
+		t.Fatal("not forgotten")
+	}
+	want(t, c, "a10")
+}
+
+func TestBacklogCostsNoMemory(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m, "memoryBytes", "65536", "maxFileSize", "100000")
+	var all []string
+	for i := range 300 {
+		body := fmt.Sprint(i, strings.Repeat("x", 2000))
+		all = append(all, body)
+		put(t, c, body)
+	}
+	if c.memory > 65536 || len(c.queue) > 60 {
+		t.Fatalf("%d bytes and %d spans", c.memory, len(c.queue))
+	}
+	_ = c.Close()
+	c = mustStart(t, m, "memoryBytes", "65536", "maxFileSize", "100000")
+	if c.memory != 0 || c.Len().Events != 300 {
+		t.Fatal(c.memory, c.Len())
+	}
+	want(t, c, all...)
+	if c.memory != 0 || c.Len() != (core.Size{}) {
+		t.Fatal(c.memory, c.Len())
+	}
+	put(t, c, "last") // it carries the acks, which free the segments
+	if n := c.log.Stats().Segments; n > 2 {
+		t.Fatalf("%d segments are left", n)
+	}
+}
+
+func TestUnpinGivesMemoryBack(t *testing.T) {
+	c := mustStart(t, vfs.NewMem())
+	put(t, c, "a", "b", "c", "d")
+	l, err := c.Take(context.Background(), core.Take{Events: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Ack([]int32{1})
+	for range 2 {
+		if !l.Unpin() {
+			t.Fatal("not unpinned")
+		}
+	}
+	l.Rollback(nil)
+	want(t, c, "a", "c", "d")
+	if c.memory != 0 {
+		t.Fatal(c.memory)
+	}
+}
+
+func TestSinkMarksAreStoredWithTheAck(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m)
+	put(t, c, "a", "b")
+	l, _ := c.Take(context.Background(), core.Take{})
+	<-l.Ack([]int32{0}, core.Mark{Stream: "f", Pos: 1, State: []byte("x")}, core.Mark{Stream: "g", Pos: 2})
+	<-l.Ack(nil, core.Mark{Stream: "g", Pos: -1})
+	c = mustStart(t, m.CrashClone(nil, vfs.DropAll))
+	marks := c.Marks()
+	if len(marks) != 1 || marks["f"].Pos != 1 || string(marks["f"].State) != "x" {
+		t.Fatal(marks)
+	}
+	want(t, c)
+}
+
+func TestNearlyFullVolume(t *testing.T) {
+	m := vfs.NewMem()
+	m.SetVolume(20 << 20)
+	if _, err := start(t, m); err == nil || !strings.Contains(err.Error(), "set minimumRequiredSpace") {
+		t.Fatal(err)
+	}
+	c := mustStart(t, m, "minimumRequiredSpace", "2m", "maxFileSize", "65536")
+	put(t, c, "a")
+	m.SetVolume(2 << 20)
+	c.mu.Lock()
+	c.checked = time.Time{}
+	c.mu.Unlock()
+	if err := channeltest.Put(c, "b"); !errors.Is(err, core.ErrChannelFull) || !strings.Contains(err.Error(), "minimumRequiredSpace") {
+		t.Fatal(err)
+	}
+	if err := c.Room(context.Background(), core.Size{Events: 1}); !errors.Is(err, core.ErrChannelFull) {
+		t.Fatal(err)
+	}
+	if c.Health() == nil {
+		t.Error("healthy while the volume is nearly full")
+	}
+	c.keepAlive = time.Minute
+	m.SetVolume(20 << 20)
+	if err := c.Room(context.Background(), core.Size{Events: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Health(); err != nil {
+		t.Error(err)
+	}
+	put(t, c, "c")
+	want(t, c, "a", "c")
+}
+
+func TestRefusals(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m)
+	put(t, c, "kept")
+	if _, err := start(t, m); err == nil || !strings.Contains(err.Error(), "/state/ch is in use by another channel or agent") {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if err := vfs.WriteFile(m, "/state/ch/log-7", []byte{0x7f}, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start(t, m); !errors.Is(err, wal.ErrFlume) {
+		t.Fatal(err)
+	}
+	if err := m.Remove("/state/ch/log-7"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, mustStart(t, m), "kept") // a refusal leaves no lock and no damage
+	if _, faults := conf.Bind(new(channel), map[string]string{"encryption.activeKey": "k"}); !strings.Contains(fmt.Sprint(faults), "not supported yet") {
+		t.Fatal(faults)
+	}
+	if _, faults := conf.Bind(new(channel), map[string]string{"capacity": "10"}); !faults.HasErrors() {
+		t.Fatal("transactionCapacity is more than capacity")
+	}
+}
+
+func TestMissingSegmentIsRefused(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m, "maxFileSize", "4096")
+	for range 4 {
+		put(t, c, strings.Repeat("x", 5000))
+	}
+	_ = c.Close()
+	list, _ := m.ReadDir("/state/ch")
+	name := list[1].Name()
+	if err := m.Rename("/state/ch/"+name, "/elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start(t, m); err == nil || !strings.Contains(err.Error(), name) {
+		t.Fatal(err)
+	}
+	f, _ := m.OpenFile("/state/ch/"+name, os.O_CREATE, 0o644) // the operator gives it up
+	f.Close()
+	c = mustStart(t, m)
+	if n := len(channeltest.Drain(t, c)); n != 3 || c.lost.Load() != 1 || c.Len().Events != 0 {
+		t.Fatal(n, c.lost.Load(), c.Len())
+	}
+}
+
+func TestDefaultDirectories(t *testing.T) {
+	t.Setenv("HOME", "/home/u")
+	c := new(channel)
+	if err := c.place(core.Env{Name: "ch"}); err != nil || c.checkpointDir != "/home/u/.flume/file-channel/checkpoint" || c.dataDirs[0] != "/home/u/.flume/file-channel/data" {
+		t.Fatal(c.checkpointDir, c.dataDirs, err)
+	}
+	c = new(channel)
+	if err := c.place(core.Env{Name: "ch", Dir: "/s"}); err != nil || c.checkpointDir != "/s/ch" || c.dataDirs[0] != "/s/ch" {
+		t.Fatal(c.checkpointDir, c.dataDirs, err)
+	}
+	c = new(channel)
+	c.dataDirs = []string{"/d"}
+	if err := c.place(core.Env{Name: "ch", Dir: "/s"}); err != nil || c.dataDirs[0] != "/d" {
+		t.Fatal(c.dataDirs, err)
+	}
+}
+
+func TestWithoutSyncPerTransaction(t *testing.T) {
+	m := vfs.NewMem()
+	f := vfs.NewFault(m)
+	c := mustStart(t, f, "fsyncPerTransaction", "false", "fsyncInterval", "0.05s")
+	put(t, c, "first") // makes the segment: synced
+	syncs := f.Count(vfs.OpSync)
+	put(t, c, "a")
+	for deadline := time.Now().Add(10 * time.Second); f.Count(vfs.OpSync) == syncs; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never synced")
+		}
+	}
+	_ = c.Close()
+	want(t, mustStart(t, m.CrashClone(nil, vfs.DropAll)), "first", "a")
+}
+
+// TestOnDisk is the real file system, two directories in turn.
+func TestOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	keys := []string{"checkpointDir", dir + "/c", "dataDirs", dir + "/1," + dir + "/2", "maxFileSize", "8192", "minimumRequiredSpace", "1m"}
+	c := mustStart(t, vfs.OS(), keys...)
+	var all []string
+	for i := range 20 {
+		all = append(all, fmt.Sprint(i, strings.Repeat("y", 2000)))
+		put(t, c, all[i])
+	}
+	_ = c.Close()
+	for _, d := range []string{"1", "2"} {
+		if list, _ := filepath.Glob(filepath.Join(dir, d, "*.wal")); len(list) == 0 {
+			t.Fatal("no segment in", d)
+		}
+	}
+	want(t, mustStart(t, vfs.OS(), keys...), all...)
+}

@@ -1,0 +1,67 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/millrace/millrace/core/metric"
+)
+
+// metered counts what a sink does, on its own or in a group.
+type metered struct {
+	Sink
+	cells   *metric.Group
+	now     func() time.Time
+	batch   int // what a complete batch is
+	refused *metric.Extra
+}
+
+func newMetered(s Sink, cells *metric.Group, now func() time.Time, batch int) *metered {
+	return &metered{s, cells, now, batch, cells.Counter("events_refused_total", "Events the far end refused for good.")}
+}
+
+func (m *metered) Deliver(ctx context.Context, tx TakeTx) {
+	b := tx.Batch()
+	n := len(b.Events)
+	m.cells.EventDrainAttempt.Add(int64(n))
+	if n < m.batch {
+		m.cells.BatchUnderflow.Add(1)
+	} else {
+		m.cells.BatchComplete.Add(1)
+	}
+	m.Sink.Deliver(ctx, &meteredTx{TakeTx: tx, m: m, ctx: ctx, left: n, born: b.Born})
+}
+
+type meteredTx struct {
+	TakeTx
+	m    *metered
+	ctx  context.Context
+	left int
+	born time.Time
+}
+
+func (t *meteredTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
+	n := len(pick)
+	if pick == nil {
+		n = t.left
+	}
+	t.left -= n
+	t.m.cells.EventDrainSuccess.Add(int64(n))
+	if !t.born.IsZero() {
+		t.m.cells.Lag.Observe(t.m.now().Sub(t.born), n)
+	}
+	return t.TakeTx.Ack(pick, m...)
+}
+
+func (t *meteredTx) Refuse(i int, why error) {
+	t.left--
+	t.m.refused.Add(1)
+	t.TakeTx.Refuse(i, why)
+}
+
+func (t *meteredTx) Rollback(cause error) {
+	if t.ctx.Err() == nil {
+		t.m.cells.EventWriteFail.Add(1)
+	}
+	t.TakeTx.Rollback(cause)
+}

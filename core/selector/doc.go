@@ -1,0 +1,2 @@
+// Package selector holds the channel selectors: replicating and multiplexing.
+package selector

@@ -1,0 +1,114 @@
+package selector
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/conf"
+)
+
+var channels = []string{"ch1", "ch2", "ch3"}
+
+// TestCases runs testdata/<selector>.txt: a title, keys (commas for blanks),
+// then per line a header value and the required / optional channels.
+func TestCases(t *testing.T) {
+	for name, typ := range map[string]core.Type[core.Selector]{"replicating": Replicating, "multiplexing": Multiplexing} {
+		f, err := os.Open("testdata/" + name + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var title, header string
+		var sel core.Selector
+		for sc := bufio.NewScanner(f); sc.Scan(); {
+			line := sc.Text()
+			value, want, isCase := strings.Cut(strings.TrimSpace(line), " -> ")
+			switch {
+			case line == "", strings.HasPrefix(line, "#"):
+			case !strings.HasPrefix(line, "  "):
+				title = line
+			case !isCase && !strings.HasSuffix(value, "->"):
+				sel, header = open(t, typ, value)
+			default:
+				if got := sent(sel, header, value); got != strings.TrimSpace(want) {
+					t.Errorf("%s: %s: %s goes to %q, want %q", name, title, value, got, want)
+				}
+			}
+		}
+	}
+}
+
+func open(t *testing.T, typ core.Type[core.Selector], keys string) (sel core.Selector, header string) {
+	t.Helper()
+	header = "flume.selector.header"
+	props := make(map[string]string)
+	for kv := range strings.FieldsSeq(keys) {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			props[k] = strings.ReplaceAll(v, ",", " ")
+			if k == "header" {
+				header = v
+			}
+		}
+	}
+	sel = typ.New()
+	if _, faults := conf.BindMembers(sel, channels, props); len(faults) > 0 {
+		t.Fatalf("%s: %v", keys, faults)
+	}
+	if err := sel.Open(context.Background(), core.Env{}); err != nil {
+		t.Fatal(err)
+	}
+	return sel, header
+}
+
+// sent sends one event between two others, so that runs of events are seen too.
+func sent(sel core.Selector, header, value string) string {
+	b := core.NewBatch()
+	defer b.Release()
+	h := core.NewHeaders(core.Header{Key: header, Value: value})
+	switch value {
+	case "(none)":
+		h = core.Headers{}
+	case "(blank)":
+		h = core.NewHeaders(core.Header{Key: header, Value: "  "})
+	}
+	b.Append(core.NewHeaders(core.Header{Key: header, Value: "other"}), nil)
+	b.Append(h, nil)
+	r := core.NewRoutes(len(channels))
+	sel.Select(b, r)
+	side := func(optional bool) string {
+		var to []string
+		for c, name := range channels {
+			pick := r.Picked(c, optional)
+			if pick == nil || len(pick) > 0 && pick[len(pick)-1] == 1 {
+				to = append(to, name)
+			}
+		}
+		return strings.Join(to, " ")
+	}
+	return strings.TrimSpace(side(false) + " / " + side(true))
+}
+
+func TestUnknownChannels(t *testing.T) {
+	for typ, keys := range map[*core.Type[core.Selector]]map[string]string{
+		&Replicating:  {"optional": "ch1 nowhere"},
+		&Multiplexing: {"default": "ch1", "mapping.x": "nowhere", "optional.y": "nowhere"},
+	} {
+		_, faults := conf.BindMembers(typ.New(), channels, keys)
+		if !faults.HasErrors() || !strings.Contains(faults[0].String(), `"nowhere" is not a channel of this source`) {
+			t.Errorf("%s: %v", typ.Name, faults)
+		}
+	}
+}
+
+func TestRequired(t *testing.T) {
+	sel, _ := open(t, Multiplexing, "mapping.a=ch1 optional.a=ch2")
+	for c, want := range []bool{true, false, false} {
+		if got := sel.Required(c); got != want {
+			t.Errorf("%s required: %v", channels[c], got)
+		}
+	}
+}

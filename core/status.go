@@ -1,0 +1,150 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millrace/millrace/core/metric"
+)
+
+// Status is what an agent is doing, as /status shows it.
+type Status struct {
+	Agent    string          `json:"agent"`
+	Ready    bool            `json:"ready"`
+	Draining bool            `json:"draining"`
+	Problems []string        `json:"problems,omitempty"` // why it is not ready
+	Sources  []SourceStatus  `json:"sources"`
+	Channels []ChannelStatus `json:"channels"`
+	Sinks    []SinkStatus    `json:"sinks"`
+}
+
+// SourceStatus is one source in a Status.
+type SourceStatus struct {
+	Name     string   `json:"name"`
+	Type     string   `json:"type"`
+	State    string   `json:"state"` // running, failed, finished, stopped, open, closed
+	Error    string   `json:"error,omitempty"`
+	Restarts int      `json:"restarts"`
+	Received int64    `json:"received"`
+	Accepted int64    `json:"accepted"`
+	Channels []string `json:"channels"`
+}
+
+// ChannelStatus is one channel in a Status.
+type ChannelStatus struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Events   int    `json:"events"`
+	Bytes    int64  `json:"bytes"`
+	Capacity int    `json:"capacity"`
+	Durable  bool   `json:"durable"`
+	Error    string `json:"error,omitempty"`
+}
+
+// SinkStatus is one sink, or sink group, in a Status.
+type SinkStatus struct {
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Channel   string `json:"channel"`
+	Delivered int64  `json:"delivered"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Health is what a component may also implement: a reason not to be ready now.
+type Health interface{ Health() error }
+
+// Status returns what the agent is doing now.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	st := Status{Agent: a.name, Draining: a.draining}
+	a.mu.Unlock()
+	for _, s := range a.sources {
+		s.mu.Lock()
+		one := SourceStatus{Name: s.name, Type: s.typ, State: s.state, Error: text(s.last), Restarts: s.restarts}
+		s.mu.Unlock()
+		one.Received, one.Accepted = s.cells.EventReceived.Load(), s.cells.EventAccepted.Load()
+		for _, ch := range s.channels {
+			one.Channels = append(one.Channels, ch.Name)
+		}
+		st.Sources = append(st.Sources, one)
+	}
+	for _, ch := range a.channels {
+		one := ChannelStatus{Name: ch.Name, Type: ch.typ}
+		if ch.open.Load() {
+			n := ch.Len()
+			one.Events, one.Bytes, one.Capacity, one.Durable = n.Events, n.Bytes, ch.Capacity(), ch.Durable()
+			one.Error = text(health(ch.Channel))
+		}
+		st.Channels = append(st.Channels, one)
+	}
+	for _, s := range a.sinks {
+		one := SinkStatus{Name: s.name, Type: s.typ, Channel: s.runner.Channel.Name, Error: text(s.runner.LastError())}
+		if s.cells != nil {
+			one.Delivered = s.cells.EventDrainSuccess.Load()
+		}
+		st.Sinks = append(st.Sinks, one)
+	}
+	if err := a.Ready(); err != nil {
+		st.Problems = append(st.Problems, err.Error())
+	}
+	st.Ready = len(st.Problems) == 0
+	return st
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func health(c any) error {
+	if h, ok := c.(Health); ok {
+		return h.Health()
+	}
+	return nil
+}
+
+// Ready returns nil when everything runs, or why not.
+func (a *Agent) Ready() error {
+	a.mu.Lock()
+	ready, draining := a.ready, a.draining
+	a.mu.Unlock()
+	switch {
+	case draining:
+		return errors.New("draining")
+	case !ready:
+		return errors.New("starting")
+	}
+	var errs []error
+	for _, s := range a.sources {
+		s.mu.Lock()
+		if s.last != nil {
+			errs = append(errs, fmt.Errorf("source %s: %w", s.name, s.last))
+		}
+		s.mu.Unlock()
+	}
+	for _, ch := range a.channels {
+		if err := health(ch.Channel); err != nil {
+			errs = append(errs, fmt.Errorf("channel %s: %w", ch.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Cells returns the metric groups of all components: sources, channels, sinks.
+func (a *Agent) Cells() []*metric.Group {
+	var all []*metric.Group
+	for _, s := range a.sources {
+		all = append(all, s.cells)
+	}
+	for _, ch := range a.channels {
+		all = append(all, ch.Cells)
+	}
+	for _, s := range a.sinks {
+		if s.cells != nil {
+			all = append(all, s.cells)
+		}
+	}
+	return all
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Everything at once.
+#
+#   all.sh fetch       packages, jars, certificates; start nothing
+#   all.sh status      what is up
+#   all.sh stop        end whatever these scripts have started
+. "$(dirname "$0")/common.sh"
+case ${1:-} in
+  fetch)
+    need curl=curl openssl=openssl ncat=ncat logger=bsdutils
+    need_java
+    for s in flume rsyslog syslog-ng logrotate; do "$HERE/$s.sh" fetch; done
+    make_certs;;
+  status) for s in flume rsyslog syslog-ng; do "$HERE/$s.sh" status; done;;
+  stop) for s in rsyslog syslog-ng flume; do "$HERE/$s.sh" stop-all; done;;
+  *) usage;;
+esac

@@ -1,0 +1,120 @@
+package sidecar
+
+import (
+	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/conf"
+)
+
+// absent lists what Flume 1.11 and well-known plug-ins have and this version
+// has not, each with one sentence on what to do. "Not in this version yet"
+// means that it will come; everything else will not.
+func absent() []core.Absent {
+	const (
+		source, channel, sink = conf.KindSource, conf.KindChannel, conf.KindSink
+		interceptor, selector = conf.KindInterceptor, conf.KindSelector
+		group                 = conf.KindGroup
+		pkg                   = "org.apache.flume."
+	)
+	no := func(kind conf.Kind, instead string, names ...string) core.Absent {
+		return core.Absent{Kind: kind, Names: names, Instead: instead}
+	}
+	return []core.Absent{
+		// Sources that come in later versions.
+		no(source, "not in this version yet; until then send with http or syslogtcp",
+			"avro", pkg+"source.AvroSource"),
+		no(source, "not in this version yet; until then send with http",
+			"thrift", pkg+"source.ThriftSource"),
+		no(source, "not in this version yet; taildir reads the files of a directory, without renaming them",
+			"spooldir", pkg+"source.SpoolDirectorySource"),
+		no(source, "not in this version yet",
+			"kafka", pkg+"source.kafka.KafkaSource"),
+		no(source, "not in this version yet; use one syslogtcp source for each port",
+			"multiport_syslogtcp", pkg+"source.MultiportSyslogTCPSource"),
+		no(source, "not in this version yet; syslogudp takes datagrams of any text",
+			"netcatudp", pkg+"source.NetcatUdpSource"),
+		no(source, "not in this version yet; seq makes events",
+			"stress", pkg+"source.StressSource"),
+
+		// Sources that do not.
+		no(source, "JMS is an interface of Java: bridge the broker to http, or to Kafka",
+			"jms", pkg+"source.jms.JMSSource"),
+		no(source, "Scribe is no longer maintained: send with http or syslogtcp",
+			"scribe", pkg+"source.scribe.ScribeSource"),
+		no(source, "the interface of Twitter that it reads was shut down",
+			"twitter", pkg+"source.twitter.TwitterSource", "com.cloudera.flume.source.TwitterSource"),
+		no(source, "agents of Flume before 1.0 are not supported: upgrade the sender to Flume 1.x",
+			"avroLegacy", pkg+"source.avroLegacy.AvroLegacySource"),
+		no(source, "agents of Flume before 1.0 are not supported: upgrade the sender to Flume 1.x",
+			"thriftLegacy", pkg+"source.thriftLegacy.ThriftLegacySource"),
+		no(source, "query a database with an exec source, or use a change-data-capture tool such as Debezium",
+			"sql", "org.keedio.flume.source.SQLSource"),
+		no(source, "fetch the files with another program and read them with taildir",
+			"ftp", "org.keedio.flume.source.ftp.source.Source"),
+		no(source, "let a consumer of RabbitMQ send to the http source",
+			"com.aweber.flume.source.rabbitmq.RabbitMQSource"),
+		no(source, "use taildir",
+			"com.github.ningg.flume.source.SpoolDirectoryTailFileSource"),
+
+		// Channels.
+		no(channel, "not in this version yet; use the file channel",
+			"kafka", pkg+"channel.kafka.KafkaChannel"),
+		no(channel, "not in this version yet; use the file channel, which serves from memory while its sink keeps up",
+			"spillablememory", pkg+"channel.SpillableMemoryChannel"),
+		no(channel, "use the file channel, which is durable and faster",
+			"jdbc", pkg+"channel.jdbc.JdbcChannel"),
+		no(channel, "Flume has it for its own tests: use the memory channel",
+			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
+
+		// Sinks that come in later versions.
+		no(sink, "not in this version yet",
+			"avro", pkg+"sink.AvroSink"),
+		no(sink, "not in this version yet",
+			"thrift", pkg+"sink.ThriftSink"),
+		no(sink, "not in this version yet",
+			"kafka", pkg+"sink.kafka.KafkaSink"),
+		no(sink, "not in this version yet; until then write with file_roll",
+			"hdfs", pkg+"sink.hdfs.HDFSEventSink"),
+		no(sink, "not in this version yet; until then write with file_roll",
+			"s3"),
+		no(sink, "not in this version yet",
+			"http", pkg+"sink.http.HttpSink"),
+
+		// Sinks that do not.
+		no(sink, "write files for an external Hive table, with file_roll now and with hdfs in a later version",
+			"hive", pkg+"sink.hive.HiveSink"),
+		no(sink, "HBase is reached from Java only: go through Kafka and its HBase connector",
+			"hbase", "asynchbase", "hbase2", pkg+"sink.hbase.HBaseSink", pkg+"sink.hbase.AsyncHBaseSink", pkg+"sink.hbase2.HBase2Sink"),
+		no(sink, "go through Kafka, and load into Kudu from there",
+			"kudu", pkg+"sink.kudu.KuduSink", "org.kududb.flume.sink.KuduSink"),
+		no(sink, "Morphlines are no longer maintained: go through Kafka, and index from there",
+			"morphline_solr", pkg+"sink.solr.morphline.MorphlineSolrSink", pkg+"sink.solr.morphline.MorphlineSink"),
+		no(sink, "Flume 1.11 has none either: go through Kafka or files, and index from there",
+			"elasticsearch", pkg+"sink.elasticsearch.ElasticSearchSink", "com.frontier45.flume.sink.elasticsearch2.ElasticSearchSink", "com.cognitree.flume.sink.elasticsearch.ElasticSearchSink"),
+		no(sink, "use another program for chat; logger shows events to people",
+			"irc", pkg+"sink.irc.IRCSink"),
+		no(sink, "Kite is no longer maintained: write Avro files with file_roll and serializer avro_event",
+			"kite_dataset", "dataset", pkg+"sink.kite.DatasetSink", "org.kitesdk.flume.DatasetSink"),
+		no(sink, "go through Kafka and its MongoDB connector",
+			"com.stratio.ingestion.sink.mongodb.MongoSink", "org.riderzen.flume.sink.MongoSink", "mongo", "mongodb"),
+		no(sink, "go through Kafka and its JDBC connector",
+			"jdbc", "com.stratio.ingestion.sink.jdbc.JDBCSink"),
+
+		// The rest.
+		no(selector, "not in this version yet; Flume itself drops a source that names it",
+			"load_balancing", pkg+"channel.LoadBalancingChannelSelector"),
+		no(group, "not in this version yet; failover is, and several sinks may take from one channel without a group",
+			"load_balance", pkg+"sink.LoadBalancingSinkProcessor"),
+		no(interceptor, "not in this version yet",
+			"remove_header", pkg+"interceptor.RemoveHeaderInterceptor$Builder"),
+		no(interceptor, "not in this version yet",
+			"regex_filter", pkg+"interceptor.RegexFilteringInterceptor$Builder"),
+		no(interceptor, "not in this version yet",
+			"regex_extractor", pkg+"interceptor.RegexExtractorInterceptor$Builder"),
+		no(interceptor, "not in this version yet",
+			"search_replace", pkg+"interceptor.SearchAndReplaceInterceptor$Builder"),
+		no(interceptor, "not in this version yet",
+			"uuid", pkg+"sink.solr.morphline.UUIDInterceptor$Builder"),
+		no(interceptor, "Morphlines are no longer maintained: change events where they are made, or after delivery",
+			"morphline", pkg+"sink.solr.morphline.MorphlineInterceptor$Builder"),
+	}
+}
