@@ -3,10 +3,13 @@ SHELL      := bash
 BIN        := build/millrace
 GOLANGCI   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 GOFUMPT    := mvdan.cc/gofumpt@v0.9.1
+NFPM       := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOBIN      := $(shell go env GOPATH)/bin
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X github.com/millrace/millrace/sidecar.version=$(VERSION)
 FUZZTIME   ?= 10s
+ARCHES     ?= amd64 arm64
+PKGVERSION ?= $(shell git describe --tags 2>/dev/null | sed 's/^v//; s/-/+/' | grep . || echo 0.0.0+$(VERSION))
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +31,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	bash .ci/fuzz $(FUZZTIME)
 
 crash: ## the file channel crashed after every file operation, longer than in make test
-	MILLRACE_CRASH=long go test -count=1 -timeout 30m -run Crash ./core/channel/file ./connectors/file
+	MILLRACE_CRASH=20 go test -count=1 -timeout 30m -run Crash ./core/channel/file ./connectors/file
 
 check: tools ## format, vet, lint, generated docs, import rules, method pruning, size
 	bash .ci/check $(GOBIN)
@@ -52,5 +55,15 @@ bench: build ## ratios against the physical limit and a peer, in one alternating
 image: ## the container image, where Docker runs
 	docker build --build-arg VERSION=$(VERSION) -t millrace:$(VERSION) -t millrace:latest .
 
-.PHONY: help run build test race fuzz crash check tools docs e2e e2e-long bench image
+packages: ## .deb, .rpm and .apk for each of ARCHES, in dist
+	@[ -x $(GOBIN)/nfpm ] || go install $(NFPM)
+	for arch in $(ARCHES); do \
+		bin=dist/linux_$$arch/millrace; \
+		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o $$bin . || exit 1; \
+		for form in deb rpm apk; do \
+			ARCH=$$arch BIN=$$bin PKGVERSION='$(PKGVERSION)' $(GOBIN)/nfpm package -f sidecar/packaging/nfpm.yaml -p $$form -t dist/ || exit 1; \
+		done; \
+	done
+
+.PHONY: help run build test race fuzz crash check tools docs e2e e2e-long bench image packages
 .DEFAULT_GOAL := help

@@ -25,6 +25,12 @@ type World struct {
 	ListenPacket func(network, addr string) (net.PacketConn, error)
 	DrainTimeout time.Duration // from the order to stop until whatever is left stays where it is
 	RetryOpen    bool          // a source or sink that cannot open is tried again, as Flume does, instead of failing the start
+	// Handover begins a time in which a listener that is closed stays open for
+	// whoever listens on its address next; end ends it. Nil: listeners close at once.
+	Handover func() (end func())
+	// Catalog makes a replaced component anew when the one that replaces it
+	// cannot open. Nil: the old one is opened again.
+	Catalog conf.Catalog
 }
 
 // Agent is a running configuration:
@@ -34,71 +40,66 @@ type World struct {
 //	source n─┘  (its own)              └─n channel 1─┘            or group ─ n sinks
 //
 // One goroutine a source, one a runner; a batch crosses from the one to the
-// other through a channel, by pointer.
+// other through a channel, by pointer. [Agent.Reload] replaces what differs in
+// another configuration while the rest works on.
 type Agent struct {
-	name     string
-	w        World
-	drain    *drain
-	channels []*ChannelNode
-	sinks    []*sinkNode
-	runners  []*SinkRunner
-	sources  []*sourceNode
-	closers  []func() // of what is open, in the order of opening
+	name  string
+	w     World
+	drain *drain
+
+	intake, work context.Context // of sources: ends with the order to stop; of all else: with Run
+	shut         chan struct{}   // closed when the channels are, at the end
+
+	reloading sync.Mutex // held until all is open, and by each reload
+	over      bool       // told to stop, or not started; under reloading
 
 	mu       sync.Mutex
+	parts    parts
+	cells    map[string]*metric.Group // of sources and sinks, by kind and name, also of removed ones
 	ready    bool
 	draining bool
+	dropped  []Left // by channels that a reload removed
 	rest     []Left
 }
 
-type sinkNode struct {
-	name, typ string
-	sink      Sink
-	runner    *SinkRunner
-	cells     *metric.Group
-	waiting   bool // not open yet; the runner's own
-}
-
-// late notes that the sink waits to be opened.
-func (s *sinkNode) late(err error) {
-	s.waiting = true
-	s.runner.fail(err)
+// parts are the components of an agent. The lists are replaced, never changed.
+type parts struct {
+	channels []*ChannelNode
+	units    []*unit
+	sources  []*sourceNode
+	leaving  []*sourceNode // replaced, and not at their end
 }
 
 // NewAgent makes the agent of c, whose components are bound and not open.
 func NewAgent(c *conf.Agent, w World) *Agent {
-	a := &Agent{name: c.Name, w: w, drain: &drain{timeout: w.DrainTimeout}}
+	a := &Agent{name: c.Name, w: w, drain: &drain{timeout: w.DrainTimeout}, shut: make(chan struct{}), cells: make(map[string]*metric.Group)}
+	a.reloading.Lock()
+	var p parts
 	for _, ch := range c.Channels {
-		n := &ChannelNode{
-			Channel: ch.Bound.(Channel), Name: ch.Name, typ: ch.Type, transaction: or0(ch.Keys.TransactionCapacity()),
-			Cells: &metric.Group{Kind: metric.Channel, Name: ch.Name},
-		}
-		n.Cells.Fill = n.fill
-		a.channels = append(a.channels, n)
+		p.channels = append(p.channels, newChannelNode(ch))
 	}
-	sinks := make(map[string]*sinkNode)
-	grouped := make(map[string]bool)
-	for _, g := range c.Groups {
-		for _, s := range g.Sinks {
-			grouped[s] = true
-		}
-	}
-	for _, s := range c.Sinks {
-		n := &sinkNode{name: s.Name, typ: s.Type, cells: &metric.Group{Kind: metric.Sink, Name: s.Name}}
-		n.sink = newMetered(s.Bound.(Sink), n.cells, w.Now, or0(s.Keys.BatchSize()))
-		sinks[s.Name] = n
-		a.sinks = append(a.sinks, n)
-		if !grouped[s.Name] {
-			n.runner = a.runner(s.Name, n.sink, s)
-		}
-	}
-	for _, g := range c.Groups {
-		a.group(g, c, sinks)
+	for _, u := range unitsOf(c) {
+		p.units = append(p.units, newUnit(a, u, p.channels))
 	}
 	for _, s := range c.Sources {
-		a.sources = append(a.sources, newSourceNode(a, s))
+		p.sources = append(p.sources, newSourceNode(a, s, p.channels))
 	}
+	a.parts = p
 	return a
+}
+
+// now returns the parts as they are now.
+func (a *Agent) now() parts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.parts
+}
+
+// change changes the lists, by making new ones.
+func (a *Agent) change(f func(p *parts)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(&a.parts)
 }
 
 // or0 is n, or 0 where a component declares none.
@@ -109,46 +110,23 @@ func or0(n int, ok bool) int {
 	return n
 }
 
-func (a *Agent) runner(name string, s Sink, c *conf.Sink) *SinkRunner {
-	r := &SinkRunner{
-		Name: name, Log: a.w.Log.With("sink", name), Sink: s,
-		Channel: a.channel(c.Channel), Dead: a.channel(c.DeadLetter),
-		Take: Take{Events: or0(c.Keys.BatchSize())},
+// group returns the cells of that component, the same ones for all that ever have the name.
+func (a *Agent) group(kind metric.Kind, name string) *metric.Group {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := string(kind) + "." + name
+	if a.cells[key] == nil {
+		a.cells[key] = &metric.Group{Kind: kind, Name: name}
 	}
-	if n := r.Channel.transaction; n > 0 && (r.Take.Events == 0 || r.Take.Events > n) {
-		r.Take.Events = n
-	}
-	a.runners = append(a.runners, r)
-	return r
+	return a.cells[key]
 }
 
-func (a *Agent) group(g *conf.Group, c *conf.Agent, sinks map[string]*sinkNode) {
-	p := g.Bound.(SinkProcessor)
-	var members []Sink
-	var first *conf.Sink
-	for _, name := range g.Sinks {
-		members = append(members, sinks[name].sink)
-		for _, s := range c.Sinks {
-			if s.Name == name && (first == nil || first.DeadLetter == "" && s.DeadLetter != "") {
-				first = s
-			}
-		}
+func channelOf(name string, channels []*ChannelNode) *ChannelNode {
+	i := slices.IndexFunc(channels, func(ch *ChannelNode) bool { return ch.Name == name })
+	if i < 0 {
+		return nil
 	}
-	p.Group(members)
-	r := a.runner(g.Name, p, first)
-	for _, name := range g.Sinks {
-		sinks[name].runner = r
-	}
-	a.sinks = append(a.sinks, &sinkNode{name: g.Name, typ: g.Type, sink: p, runner: r})
-}
-
-func (a *Agent) channel(name string) *ChannelNode {
-	for _, ch := range a.channels {
-		if ch.Name == name {
-			return ch
-		}
-	}
-	return nil
+	return channels[i]
 }
 
 func (a *Agent) env(kind, name string, cells *metric.Group) Env {
@@ -162,37 +140,47 @@ func (a *Agent) env(kind, name string, cells *metric.Group) Env {
 // closes. When now ends the drain is cut short. An error means that the agent
 // did not start; it has then undone itself.
 func (a *Agent) Run(ctx, now context.Context) error {
-	a.drain.hard = now
-	if err := a.open(ctx); err != nil {
-		a.closeAll()
-		return err
-	}
+	a.drain.hard, a.intake = now, ctx
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	drain, endDrain := context.WithCancel(context.WithoutCancel(ctx))
-	defer endDrain()
-	var runners sync.WaitGroup
-	for _, r := range a.runners {
-		runners.Go(func() { a.run(r, work, drain) })
+	a.work = work
+	if err := a.open(ctx); err != nil {
+		a.over = true
+		a.closeAll()
+		a.reloading.Unlock()
+		return err
 	}
-	intake := context.WithValue(ctx, drainKey{}, a.drain)
-	var sources sync.WaitGroup
-	for _, s := range a.sources {
-		sources.Go(func() { s.run(intake) })
+	start := a.now()
+	for _, u := range start.units {
+		u.start()
+	}
+	for _, s := range start.sources {
+		s.start()
 	}
 	a.setReady(true)
+	a.reloading.Unlock()
 	<-ctx.Done()
 
 	a.drain.begin(time.Now())
 	a.setReady(false)
 	a.w.Log.Info("stopping", "drain_timeout", a.w.DrainTimeout)
-	sources.Wait()
+	a.reloading.Lock()
+	a.over = true
+	a.reloading.Unlock()
+	last := a.now()
+	for _, s := range slices.Concat(last.sources, last.leaving) {
+		<-s.returned
+	}
 	deadline, cancel := a.drain.until(1)
 	defer cancel()
-	context.AfterFunc(deadline, endDrain)
-	stop()
-	runners.Wait()
-	left := a.left()
+	for _, u := range last.units {
+		context.AfterFunc(deadline, u.endDrain)
+		u.stop()
+	}
+	for _, u := range last.units {
+		<-u.ended
+	}
+	left := slices.Concat(a.dropped, leftIn(last.channels))
 	a.closeAll()
 	a.mu.Lock()
 	a.rest = left
@@ -207,10 +195,10 @@ func (a *Agent) Left() []Left {
 	return a.rest
 }
 
-// left says what each channel still holds.
-func (a *Agent) left() []Left {
-	left := make([]Left, 0, len(a.channels))
-	for _, ch := range a.channels {
+// leftIn says what each channel still holds.
+func leftIn(channels []*ChannelNode) []Left {
+	left := make([]Left, 0, len(channels))
+	for _, ch := range channels {
 		if s := ch.Len(); s.Events > 0 {
 			left = append(left, Left{Channel: ch.Name, Events: s.Events, Bytes: s.Bytes, Kept: ch.Durable()})
 		}
@@ -227,38 +215,47 @@ type Left struct {
 }
 
 func (a *Agent) open(ctx context.Context) error {
+	p := a.now()
 	var errs []error
-	for _, ch := range a.channels {
-		env := a.env("channel", ch.Name, ch.Cells)
-		if err := ch.Open(ctx, env); err != nil {
-			errs = append(errs, fmt.Errorf("channel %s (%s): %w", ch.Name, ch.typ, err))
-			continue
-		}
-		a.started(ch.Cells)
-		ch.open.Store(true)
-		a.closers = append(a.closers, func() {
-			ch.open.Store(false)
-			if err := ch.Close(); err != nil {
-				a.w.Log.Error("close channel", "channel", ch.Name, "error", err)
+	for _, ch := range p.channels {
+		errs = append(errs, a.openChannel(ctx, ch))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, u := range p.units {
+		for _, s := range u.sinks {
+			if err := u.openSink(ctx, s); err != nil {
+				errs = append(errs, a.late(func(err error) { s.late(u, err) }, u.say(s, err)))
 			}
-			a.stopped(ch.Cells)
-		})
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	for _, s := range a.sinks {
-		if err := a.openSink(ctx, s); err != nil {
-			errs = append(errs, a.late(s.late, fmt.Errorf("sink %s (%s): %w", s.name, s.typ, err)))
 		}
 	}
-	for _, s := range a.sources {
+	for _, s := range p.sources {
 		if err := s.open(ctx); err != nil {
 			s.set("failed", err)
-			errs = append(errs, a.late(nil, fmt.Errorf("source %s (%s): %w", s.name, s.typ, err)))
+			errs = append(errs, a.late(nil, s.say(err)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (a *Agent) openChannel(ctx context.Context, ch *ChannelNode) error {
+	if err := ch.Open(ctx, a.env("channel", ch.Name, ch.Cells)); err != nil {
+		return fmt.Errorf("channel %s (%s): %w", ch.Name, ch.typ, err)
+	}
+	a.started(ch.Cells)
+	ch.open.Store(true)
+	return nil
+}
+
+func (a *Agent) closeChannel(ch *ChannelNode) {
+	if !ch.open.Swap(false) {
+		return
+	}
+	if err := ch.Close(); err != nil {
+		a.w.Log.Error("close channel", "channel", ch.Name, "error", err)
+	}
+	a.stopped(ch.Cells)
 }
 
 // late is err, or, where the world says to try again, a line in the log: the
@@ -274,61 +271,29 @@ func (a *Agent) late(mark func(error), err error) error {
 	return nil
 }
 
-func (a *Agent) openSink(ctx context.Context, s *sinkNode) error {
-	env := a.env("sink", s.name, s.cells)
-	env.Marks = s.runner.Channel.Marks()
-	env.MaxEvents = s.runner.Channel.transaction
-	if err := s.sink.Open(ctx, env); err != nil {
-		return err
-	}
-	a.started(s.cells)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closers = append(a.closers, func() {
-		grace, cancel := context.WithTimeout(a.drain.hard, closeGrace)
-		defer cancel()
-		if err := s.sink.Close(grace); err != nil {
-			a.w.Log.Error("close sink", "sink", s.name, "error", err)
-		}
-		a.stopped(s.cells)
-	})
-	return nil
-}
-
-// run opens what could not be opened at the start, every few seconds, and then runs r.
-func (a *Agent) run(r *SinkRunner, work, drain context.Context) {
-	for _, s := range a.sinks {
-		for s.runner == r && s.waiting && work.Err() == nil {
-			sleep(work, openPause)
-			if err := a.openSink(work, s); err != nil {
-				a.w.Log.Error("unable to start, will try again", "sink", s.name, "error", err, "pause", openPause)
-				continue
-			}
-			s.waiting = false
-			r.succeed()
-		}
-		if s.runner == r && s.waiting {
-			return
-		}
-	}
-	r.Run(work, drain)
-}
-
 // closeGrace is how long a sink may take to close when the drain is over.
 const closeGrace = 5 * time.Second
 
 // openPause is Flume's: a component that cannot start is tried again after it.
 const openPause = 3 * time.Second
 
-// closeAll closes what was opened, the newest first: sinks, then channels (which
-// ends every done), and then the sources.
+// closeAll closes what is open: sinks, then channels (which ends every done),
+// and then the sources.
 func (a *Agent) closeAll() {
-	for _, closeOne := range slices.Backward(a.closers) {
-		closeOne()
+	p := a.now()
+	for _, u := range slices.Backward(p.units) {
+		u.close()
 	}
-	a.closers = nil
-	for _, s := range a.sources {
-		s.close()
+	for _, ch := range slices.Backward(p.channels) {
+		a.closeChannel(ch)
+	}
+	close(a.shut)
+	for _, s := range slices.Concat(p.sources, p.leaving) {
+		if s.ended == nil { // never started
+			s.close()
+			continue
+		}
+		<-s.ended
 	}
 }
 

@@ -39,15 +39,49 @@ func (d *drain) until(share float64) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(d.hard, begun.Add(time.Duration(float64(d.timeout)*share)))
 }
 
+// leaving is how one source of the agent ends: with the agent, or before it,
+// when a reload replaces the source.
+type leaving struct {
+	drain *drain
+
+	mu    sync.Mutex
+	alone bool
+	end   time.Time
+}
+
+// replace makes the end that of the source alone, which has so much time.
+func (l *leaving) replace(grace time.Duration) {
+	l.mu.Lock()
+	l.alone, l.end = true, time.Now().Add(grace)
+	l.mu.Unlock()
+}
+
+func (l *leaving) replaced() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.alone
+}
+
+func (l *leaving) until(share float64) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	alone, end := l.alone, l.end
+	l.mu.Unlock()
+	if alone {
+		return context.WithDeadline(l.drain.hard, end)
+	}
+	return l.drain.until(share)
+}
+
 // sourceShare is the part of the drain time in which sources may go on
 // reading; the rest is for what is in the channels.
 const sourceShare = 0.5
 
 // DrainContext returns, for a source whose ctx has ended, a context in which it
 // may read on to a good end: a tail until its files are at rest. Outside an
-// agent that context has ended too.
+// agent that context has ended too, and so it has for a source whose batches are
+// marked and that a reload replaces: the one that follows reads on.
 func DrainContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	if d, ok := ctx.Value(drainKey{}).(*drain); ok && ctx.Err() != nil {
+	if d, ok := ctx.Value(drainKey{}).(*leaving); ok && ctx.Err() != nil {
 		return d.until(sourceShare)
 	}
 	return context.WithCancel(ctx)

@@ -1,9 +1,6 @@
 package core
 
-import (
-	"iter"
-	"slices"
-)
+import "iter"
 
 // Event is one record on its way: headers for routing, a body for the far end.
 type Event struct {
@@ -25,30 +22,123 @@ func NewHeaders(kv ...Header) Headers {
 	if len(kv) == 0 {
 		return Headers{}
 	}
-	set := make([]Header, 0, len(kv))
-	for _, h := range kv {
-		set = put(set, h)
-	}
-	return Headers{&set}
-}
-
-func put(set []Header, h Header) []Header {
-	for i := range set {
-		if set[i].Key == h.Key {
-			set[i].Value = h.Value
-			return set
+	set := newSet(len(kv))
+	var seen keySet
+	var index map[string]int // of many keys; made when first needed
+	for i := range kv {
+		at := -1
+		switch {
+		case !seen.add(kv[i].Key): // as nearly always
+		case len(*set) <= listed:
+			at = find(*set, kv[i].Key)
+		default:
+			if index == nil {
+				index = make(map[string]int, len(kv))
+			}
+			for n := len(index); n < len(*set); n++ {
+				index[(*set)[n].Key] = n
+			}
+			if n, ok := index[kv[i].Key]; ok {
+				at = n
+			}
+		}
+		if at >= 0 {
+			(*set)[at].Value = kv[i].Value
+		} else {
+			*set = append(*set, kv[i])
 		}
 	}
-	return append(set, h)
+	return Headers{set}
+}
+
+// listed is up to how many headers a set is looked through from its front.
+const listed = 32
+
+// keySet tells keys that are surely new from those that may not be: a Bloom
+// filter with one hash. It makes a set of n distinct keys without n² comparisons.
+type keySet [4]uint64
+
+// add adds key and reports whether it may have been there.
+func (s *keySet) add(key string) bool {
+	h := uint32(len(key))
+	if n := len(key); n > 0 {
+		h = h*31 + uint32(key[0])
+		h = h*31 + uint32(key[n/2])
+		h = h*31 + uint32(key[n-1])
+	}
+	h *= 0x9E3779B1
+	word, bit := &s[h>>30], uint64(1)<<(h>>24&63)
+	there := *word&bit != 0
+	*word |= bit
+	return there
+}
+
+// newSet makes room for n headers, in one allocation with the slice that says
+// so: the sizes here waste little in the allocator's own. Larger ones take two.
+func newSet(n int) *[]Header {
+	switch {
+	case n == 1:
+		s := new(struct {
+			list  []Header
+			array [1]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	case n == 2:
+		s := new(struct {
+			list  []Header
+			array [2]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	case n <= 4:
+		s := new(struct {
+			list  []Header
+			array [4]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	case n <= 6:
+		s := new(struct {
+			list  []Header
+			array [6]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	case n <= 8:
+		s := new(struct {
+			list  []Header
+			array [8]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	case n <= 12:
+		s := new(struct {
+			list  []Header
+			array [12]Header
+		})
+		s.list = s.array[:0]
+		return &s.list
+	}
+	list := make([]Header, 0, n)
+	return &list
+}
+
+// find returns where key is in set; below 0: nowhere.
+func find(set []Header, key string) int {
+	for i := range set {
+		if set[i].Key == key {
+			return i
+		}
+	}
+	return -1
 }
 
 // Get returns the value of key, and whether it is there.
 func (h Headers) Get(key string) (string, bool) {
 	if h.set != nil {
-		for i := range *h.set {
-			if (*h.set)[i].Key == key {
-				return (*h.set)[i].Value, true
-			}
+		if i := find(*h.set, key); i >= 0 {
+			return (*h.set)[i].Value, true
 		}
 	}
 	return "", false
@@ -84,15 +174,24 @@ func (h Headers) All() iter.Seq2[string, string] {
 
 // With returns a set that also has key, replacing a value that is there.
 func (h Headers) With(key, value string) Headers {
-	if v, ok := h.Get(key); ok && v == value {
+	v, there := h.Get(key)
+	if there && v == value {
 		return h
 	}
-	set := make([]Header, 0, h.Len()+1)
-	if h.set != nil {
-		set = append(set, *h.set...)
+	n := h.Len()
+	if !there {
+		n++
 	}
-	set = put(set, Header{key, value})
-	return Headers{&set}
+	set := newSet(n)
+	if h.set != nil {
+		*set = append(*set, *h.set...)
+	}
+	if there {
+		(*set)[find(*set, key)].Value = value
+	} else {
+		*set = append(*set, Header{key, value})
+	}
+	return Headers{set}
 }
 
 // Without returns a set that lacks key.
@@ -103,8 +202,10 @@ func (h Headers) Without(key string) Headers {
 	if h.Len() == 1 {
 		return Headers{}
 	}
-	set := slices.DeleteFunc(slices.Clone(*h.set), func(kv Header) bool { return kv.Key == key })
-	return Headers{&set}
+	at := find(*h.set, key)
+	set := newSet(h.Len() - 1)
+	*set = append(append(*set, (*h.set)[:at]...), (*h.set)[at+1:]...)
+	return Headers{set}
 }
 
 // Equal reports whether both have the same headers, in any order.

@@ -23,10 +23,7 @@ type ChannelProcessor struct {
 	log          *slog.Logger
 	cells        *metric.Group
 	now          func() time.Time
-	interceptors []Interceptor
-	selector     Selector
-	channels     []*ChannelNode
-	routes       sync.Pool
+	path         atomic.Pointer[path]
 	optionalFull *metric.Extra
 	refused      *metric.Extra
 
@@ -37,30 +34,12 @@ type ChannelProcessor struct {
 	failed  error         // set by the first done(err); every later Send fails with it
 }
 
-// ChannelNode is a channel in an agent: shared by the sources that put into
-// it and the sink that takes from it.
-type ChannelNode struct {
-	Channel
-	Name  string
-	Cells *metric.Group
-
-	typ         string
-	transaction int // transactionCapacity; 0: no limit
-	open        atomic.Bool
-}
-
-// fill reads what the channel holds, for whoever looks from outside: nothing while it is not open.
-func (n *ChannelNode) fill() (events, capacity int64) {
-	if !n.open.Load() {
-		return 0, 0
-	}
-	return int64(n.Len().Events), int64(n.Capacity())
-}
-
 // sendStream keeps the dones of one stream in order.
 type sendStream struct {
-	queue []*pending
-	sent  int64
+	queue  []*pending
+	sent   int64
+	stored int64 // up to where done(nil) was called
+	known  bool  // stored is
 }
 
 // pending is one batch on its way into several channels.
@@ -70,6 +49,7 @@ type pending struct {
 	err    error
 	done   func(error)
 	stream *sendStream
+	pos    int64 // of stream
 	events int
 }
 
@@ -77,13 +57,14 @@ type pending struct {
 func NewChannelProcessor(log *slog.Logger, cells *metric.Group, now func() time.Time,
 	chain []Interceptor, sel Selector, channels []*ChannelNode,
 ) *ChannelProcessor {
-	return &ChannelProcessor{
-		log: log, cells: cells, now: now, interceptors: chain, selector: sel, channels: channels,
-		routes:       sync.Pool{New: func() any { return new(Routes) }},
+	p := &ChannelProcessor{
+		log: log, cells: cells, now: now,
 		optionalFull: cells.Counter("optional_channel_dropped_total", "Events an optional channel had no room for."),
 		refused:      cells.Counter("events_too_large_total", "Events dropped because a channel can never take one that large."),
 		streams:      make(map[string]*sendStream),
 	}
+	p.path.Store(newPath(chain, sel, channels))
+	return p
 }
 
 // Put implements Outlet.
@@ -113,35 +94,41 @@ func (p *ChannelProcessor) put(ctx context.Context, b *Batch, brief bool, done f
 	}
 	n := int64(len(b.Events))
 	p.cells.EventReceived.Add(n)
-	for _, i := range p.interceptors {
+	w := &passage{p: p, path: p.enter(), ctx: ctx, brief: brief}
+	defer func() { w.path.leave() }()
+	for _, i := range w.path.interceptors {
 		if err := i.Intercept(b); err != nil {
 			p.cells.GenericProcessingFail.Add(1)
 			return fmt.Errorf("interceptor: %w", err)
 		}
 	}
-	err := p.route(ctx, b, brief, int(n), done)
+	err := w.route(b, int(n), done)
 	if err != nil {
 		p.cells.ChannelWriteFail.Add(1)
 	}
 	return err
 }
 
+// passage is one Put or Send on its way. It stays on its path unless that is
+// replaced while it waits for room.
+type passage struct {
+	p     *ChannelProcessor
+	path  *path
+	ctx   context.Context
+	brief bool
+}
+
 // route puts b whole, or, for a stream whose batch no channel can take whole, in halves.
-func (p *ChannelProcessor) route(ctx context.Context, b *Batch, brief bool, received int, done func(error)) error {
-	r := p.routes.Get().(*Routes)
-	defer p.routes.Put(r)
-	r.reset(len(p.channels))
-	p.selector.Select(b, r)
-	err := p.commit(ctx, b, r, brief, received, done)
-	if brief || !errors.Is(err, ErrTooLarge) {
+func (w *passage) route(b *Batch, received int, done func(error)) error {
+	err := w.commit(b, received, done, func(r *Routes) { w.path.selector.Select(b, r) })
+	if w.brief || !errors.Is(err, ErrTooLarge) {
 		return err
 	}
 	if len(b.Events) <= 1 {
-		p.refused.Add(int64(len(b.Events)))
-		p.log.Error("event dropped: no channel can ever take it", "bytes", b.Size().Bytes)
+		w.p.refused.Add(int64(len(b.Events)))
+		w.p.log.Error("event dropped: no channel can ever take it", "bytes", b.Size().Bytes)
 		b.Filter(func(*Event) bool { return false })
-		r.reset(len(p.channels))
-		return p.commit(ctx, b, r, brief, received, done)
+		return w.commit(b, received, done, func(*Routes) {})
 	}
 	half := len(b.Events) / 2
 	first, second := b.Slice(0, half), b.Slice(half, len(b.Events))
@@ -150,10 +137,10 @@ func (p *ChannelProcessor) route(ctx context.Context, b *Batch, brief bool, rece
 	// Two dones for one: the batch is stored when the second half is, since
 	// marked batches are stored in order; unmarked ones need both.
 	both := &halves{done: done, left: 2}
-	if err := p.route(ctx, first, brief, 0, both.part); err != nil {
+	if err := w.route(first, 0, both.part); err != nil {
 		return err
 	}
-	if err := p.route(ctx, second, brief, received, both.part); err != nil {
+	if err := w.route(second, received, both.part); err != nil {
 		both.abandon()
 		return err
 	}
@@ -186,20 +173,38 @@ func (h *halves) abandon() {
 	h.mu.Unlock()
 }
 
-func (p *ChannelProcessor) commit(ctx context.Context, b *Batch, r *Routes, brief bool, received int, done func(error)) error {
+// commit puts b where sel sends it. When the path was replaced meanwhile it
+// goes over to the new one: the events were not put anywhere yet.
+func (w *passage) commit(b *Batch, received int, done func(error), sel func(*Routes)) error {
+	for {
+		r := w.path.routes.Get().(*Routes)
+		r.reset(len(w.path.channels))
+		sel(r)
+		err := w.once(b, r, received, done)
+		w.path.routes.Put(r)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
+		w.path.leave()
+		w.path = w.p.enter()
+	}
+}
+
+func (w *passage) once(b *Batch, r *Routes, received int, done func(error)) error {
+	p, channels := w.p, w.path.channels
 	stream, pos, marked := b.Marked()
 	var claims [8]PutTx
-	txs, err := p.claim(ctx, b, r, marked, brief, claims[:0])
+	txs, err := w.claim(b, r, marked, claims[:0])
 	if err != nil {
 		return err
 	}
-	w := &pending{p: p, done: done, events: received}
+	one := &pending{p: p, done: done, pos: pos, events: received}
 	for _, tx := range txs {
 		if tx != nil {
-			w.left++
+			one.left++
 		}
 	}
-	if err := p.enqueue(w, stream, pos, marked); err != nil {
+	if err := p.enqueue(one, stream, pos, marked); err != nil {
 		for _, tx := range txs {
 			if tx != nil {
 				tx.Rollback()
@@ -207,9 +212,9 @@ func (p *ChannelProcessor) commit(ctx context.Context, b *Batch, r *Routes, brie
 		}
 		return err
 	}
-	if w.left == 0 {
-		w.left = 1
-		w.stored(nil)
+	if one.left == 0 {
+		one.left = 1
+		one.stored(nil)
 	} else {
 		for c, tx := range txs {
 			if tx == nil {
@@ -217,25 +222,25 @@ func (p *ChannelProcessor) commit(ctx context.Context, b *Batch, r *Routes, brie
 			}
 			pick := r.required[c].indices()
 			n := int64(b.SizeOf(pick).Events)
-			p.channels[c].Cells.EventPutAttempt.Add(n)
-			tx.Commit(b, pick, w.stored)
-			p.channels[c].Cells.EventPutSuccess.Add(n)
+			channels[c].Cells.EventPutAttempt.Add(n)
+			tx.Commit(b, pick, one.stored)
+			channels[c].Cells.EventPutSuccess.Add(n)
 		}
 	}
-	p.optional(b, r)
+	w.optional(b, r)
 	return nil
 }
 
 // claim reserves room in all required channels, or waits for the one that has
 // none and begins again. The result has a nil for each channel that gets nothing.
-func (p *ChannelProcessor) claim(ctx context.Context, b *Batch, r *Routes, marked, brief bool, txs []PutTx) ([]PutTx, error) {
+func (w *passage) claim(b *Batch, r *Routes, marked bool, txs []PutTx) ([]PutTx, error) {
 	for {
 		txs = txs[:0]
 		var err error
 		full := -1
-		for c, ch := range p.channels {
+		for c, ch := range w.path.channels {
 			pick := &r.required[c]
-			if pick.empty() && !(marked && p.selector.Required(c)) {
+			if pick.empty() && !(marked && w.path.selector.Required(c)) {
 				txs = append(txs, nil)
 				continue
 			}
@@ -254,19 +259,35 @@ func (p *ChannelProcessor) claim(ctx context.Context, b *Batch, r *Routes, marke
 				tx.Rollback()
 			}
 		}
-		if !errors.Is(err, ErrChannelFull) {
-			return nil, fmt.Errorf("channel %s: %w", p.channels[full].Name, err)
+		ch := w.path.channels[full]
+		if errors.Is(err, ErrChannelFull) {
+			err = w.room(ch, b.SizeOf(r.required[full].indices()))
+			if err == nil || !w.brief && errors.Is(err, ErrChannelFull) {
+				continue
+			}
 		}
-		err = p.channels[full].Room(ctx, b.SizeOf(r.required[full].indices()))
-		if err != nil && (brief || !errors.Is(err, ErrChannelFull)) {
-			return nil, fmt.Errorf("channel %s: %w", p.channels[full].Name, err)
+		if w.path.over.Err() != nil && w.ctx.Err() == nil {
+			return nil, errReplaced
 		}
+		return nil, fmt.Errorf("channel %s: %w", ch.Name, err)
 	}
 }
 
+// room waits for room in ch, but no longer than there is this path.
+func (w *passage) room(ch *ChannelNode, size Size) error {
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	defer context.AfterFunc(w.path.over, cancel)()
+	if err := ch.Room(ctx, size); err != nil {
+		return err
+	}
+	return w.path.over.Err()
+}
+
 // optional puts b into its optional channels, which never wait and never fail it.
-func (p *ChannelProcessor) optional(b *Batch, r *Routes) {
-	for c, ch := range p.channels {
+func (w *passage) optional(b *Batch, r *Routes) {
+	p := w.p
+	for c, ch := range w.path.channels {
 		if r.optional[c].empty() {
 			continue
 		}
@@ -341,6 +362,9 @@ func (p *ChannelProcessor) finish(w *pending) {
 		}
 	} else {
 		p.cells.EventAccepted.Add(int64(w.events))
+		if w.stream != nil && p.failed == nil {
+			w.stream.stored, w.stream.known = w.pos, true
+		}
 	}
 	w.done(w.err)
 	p.out--
@@ -380,8 +404,9 @@ func (p *ChannelProcessor) Position(stream string) (int64, bool) {
 	}
 	p.mu.Unlock()
 	pos, found := int64(0), false
-	for c, ch := range p.channels {
-		if !p.selector.Required(c) {
+	at := p.path.Load()
+	for c, ch := range at.channels {
+		if !at.selector.Required(c) {
 			continue
 		}
 		held, ok := ch.Position(stream)
@@ -402,7 +427,7 @@ func (p *ChannelProcessor) Forget(stream string) {
 		delete(p.streams, stream)
 	}
 	p.mu.Unlock()
-	for _, ch := range p.channels {
+	for _, ch := range p.path.Load().channels {
 		ch.Forget(stream)
 	}
 }

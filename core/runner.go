@@ -26,6 +26,7 @@ type SinkRunner struct {
 	Dead    *ChannelNode // dead letter channel, or nil
 	Take    Take         // how much at once
 
+	stay    atomic.Bool  // what the channel holds at the end is for another runner
 	held    atomic.Int64 // leases in the sink's hands
 	mu      sync.Mutex
 	failure error // of the newest rollback since the runner last looked
@@ -35,10 +36,17 @@ type SinkRunner struct {
 }
 
 // Run delivers until ctx ends. Then, until drain ends, it delivers what is
-// left, flushing the sink, and returns when the channel is empty.
+// left, flushing the sink, and returns when the channel is empty. Where another
+// runner follows it only flushes the sink.
 func (r *SinkRunner) Run(ctx, drain context.Context) {
 	for ctx.Err() == nil {
 		r.step(ctx, drain, false)
+	}
+	if r.stay.Load() {
+		if r.held.Load() > 0 {
+			r.flush(drain)
+		}
+		return
 	}
 	for drain.Err() == nil {
 		if r.step(drain, drain, true) {
@@ -50,6 +58,9 @@ func (r *SinkRunner) Run(ctx, drain context.Context) {
 // step takes and delivers once. It reports whether a drain is complete.
 func (r *SinkRunner) step(ctx, deliver context.Context, draining bool) bool {
 	want := r.Take
+	if n := int(r.Channel.transaction.Load()); n > 0 && (want.Events == 0 || want.Events > n) {
+		want.Events = n
+	}
 	want.Stall = r.held.Load() > 0
 	want.NoWait = draining
 	if draining {

@@ -47,6 +47,9 @@ func (t *runnerTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
 	}
 	t.r.Channel.Cells.EventTakeSuccess.Add(int64(n))
 	stored := t.Lease.Ack(pick, m...)
+	if len(m) > 0 {
+		t.r.Channel.acked(stored)
+	}
 	if n > 0 {
 		t.r.succeed()
 	}

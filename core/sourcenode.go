@@ -13,61 +13,225 @@ import (
 
 // sourceNode is a source in an agent, with all that stands before its channels.
 type sourceNode struct {
-	a         *Agent
-	name, typ string
-	log       *slog.Logger
-	source    Source
-	chain     []*conf.Component
-	selector  Selector
-	channels  []*ChannelNode
-	cells     *metric.Group
+	a     *Agent
+	name  string
+	log   *slog.Logger
+	cells *metric.Group
 
-	mu       sync.Mutex
+	// Of a source that replaces another one; used by the goroutine of run.
+	before   *sourceNode   // which it follows
+	fallback *sourceSetup  // what to go back to if it cannot open; nil: it is tried again
+	first    chan error    // told how the first attempt to open ended; nil for others
+	held     sync.Mutex    // held while the source opens, and while its path is changed
+	sent     positions     // of streams, by those that came before; under held
+	leave    *leaving      // how it ends
+	cancel   func()        // ends Run
+	returned chan struct{} // Run has returned for the last time; nil before start
+	ended    chan struct{} // the source is closed
+
+	mu sync.Mutex
+	sourceSetup
 	out      *ChannelProcessor // nil while closed
 	state    string
 	last     error
 	restarts int
 }
 
-func newSourceNode(a *Agent, c *conf.Source) *sourceNode {
-	s := &sourceNode{
-		a: a, name: c.Name, typ: c.Type, log: a.w.Log.With("source", c.Name), source: c.Bound.(Source),
-		chain: c.Interceptors, selector: c.Selector.Bound.(Selector),
-		cells: &metric.Group{Kind: metric.Source, Name: c.Name}, state: "closed",
+type positions map[string]int64
+
+// sourceSetup is all that is configured of a source.
+type sourceSetup struct {
+	conf     *conf.Source
+	typ      string
+	source   Source
+	chain    []*conf.Component
+	selector Selector
+	channels []*ChannelNode
+}
+
+func setupOf(c *conf.Source, channels []*ChannelNode) sourceSetup {
+	s := sourceSetup{
+		conf: c, typ: c.Type, source: c.Bound.(Source), chain: c.Interceptors, selector: c.Selector.Bound.(Selector),
 	}
 	for _, name := range c.Channels {
-		s.channels = append(s.channels, a.channel(name))
+		s.channels = append(s.channels, channelOf(name, channels))
 	}
 	return s
 }
 
+func newSourceNode(a *Agent, c *conf.Source, channels []*ChannelNode) *sourceNode {
+	return &sourceNode{
+		a: a, name: c.Name, log: a.w.Log.With("source", c.Name), cells: a.group(metric.Source, c.Name),
+		leave: &leaving{drain: a.drain}, sourceSetup: setupOf(c, channels), state: "closed",
+	}
+}
+
+func (s *sourceNode) setup() sourceSetup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sourceSetup
+}
+
+func (s *sourceNode) say(err error) error {
+	return fmt.Errorf("source %s (%s): %w", s.name, s.setup().typ, err)
+}
+
+func (s *sourceNode) env() Env { return s.a.env("source", s.name, s.cells) }
+
+// maxEvents is the largest batch that all channels take; 0: no limit.
+func maxEvents(channels []*ChannelNode) int {
+	least := 0
+	for _, ch := range channels {
+		if n := int(ch.transaction.Load()); n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
+}
+
+// openPath opens interceptors and selector.
+func (s *sourceNode) openPath(ctx context.Context, c sourceSetup) (*path, error) {
+	env := s.env()
+	env.MaxEvents = maxEvents(c.channels)
+	chain := make([]Interceptor, len(c.chain))
+	for i, one := range c.chain {
+		chain[i] = one.Bound.(Interceptor)
+		if err := chain[i].Open(ctx, env); err != nil {
+			return nil, fmt.Errorf("interceptor %s: %w", one.Name, err)
+		}
+	}
+	if err := c.selector.Open(ctx, env); err != nil {
+		return nil, fmt.Errorf("selector: %w", err)
+	}
+	return newPath(chain, c.selector, c.channels), nil
+}
+
 // open opens interceptors, selector and source.
 func (s *sourceNode) open(ctx context.Context) error {
-	env := s.a.env("source", s.name, s.cells)
-	for _, ch := range s.channels {
-		if n := ch.transaction; n > 0 && (env.MaxEvents == 0 || n < env.MaxEvents) {
-			env.MaxEvents = n
-		}
+	s.held.Lock()
+	defer s.held.Unlock()
+	c := s.setup()
+	t, err := s.openPath(ctx, c)
+	if err != nil {
+		return err
 	}
-	chain := make([]Interceptor, len(s.chain))
-	for i, c := range s.chain {
-		chain[i] = c.Bound.(Interceptor)
-		if err := chain[i].Open(ctx, env); err != nil {
-			return fmt.Errorf("interceptor %s: %w", c.Name, err)
-		}
-	}
-	if err := s.selector.Open(ctx, env); err != nil {
-		return fmt.Errorf("selector: %w", err)
-	}
-	if err := s.source.Open(ctx, env); err != nil {
+	env := s.env()
+	env.MaxEvents = maxEvents(c.channels)
+	if err := c.source.Open(ctx, env); err != nil {
 		return err
 	}
 	s.a.started(s.cells)
+	out := NewChannelProcessor(s.log, s.cells, s.a.w.Now, t.interceptors, t.selector, t.channels)
+	out.inherit(s.sent)
 	s.mu.Lock()
-	s.out = NewChannelProcessor(s.log, s.cells, s.a.w.Now, chain, s.selector, s.channels)
-	s.state = "open"
+	s.out, s.state = out, "open"
 	s.mu.Unlock()
 	return nil
+}
+
+// reroute gives an open source another path. replaced is closed when nobody is
+// on the old one. ok is false if the source is not open: then nothing is changed.
+func (s *sourceNode) reroute(ctx context.Context, c sourceSetup) (replaced <-chan struct{}, ok bool, err error) {
+	s.held.Lock()
+	defer s.held.Unlock()
+	s.mu.Lock()
+	out, old := s.out, s.sourceSetup
+	s.mu.Unlock()
+	if out == nil {
+		return nil, false, nil
+	}
+	t, err := s.openPath(ctx, c)
+	if err != nil {
+		return nil, true, err
+	}
+	c.source = old.source
+	s.mu.Lock()
+	s.sourceSetup = c
+	s.mu.Unlock()
+	return out.reroute(t), true, nil
+}
+
+// start starts the goroutine of the source.
+func (s *sourceNode) start() {
+	ctx, cancel := context.WithCancel(context.WithValue(s.a.intake, drainKey{}, s.leave))
+	s.cancel = cancel
+	s.returned, s.ended = make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		defer cancel()
+		s.life(ctx)
+	}()
+}
+
+// replace tells the source that another one takes its place: it is to return
+// soon, in the order of things if its batches cannot be read again.
+func (s *sourceNode) replace(grace time.Duration) {
+	s.mu.Lock()
+	out := s.out
+	s.mu.Unlock()
+	if out != nil && out.marked() {
+		grace = 0
+	}
+	s.leave.replace(grace)
+	s.cancel()
+}
+
+// life is what the goroutine does: it waits for the source before, runs, and
+// closes the source when all that it sent was answered.
+func (s *sourceNode) life(ctx context.Context) {
+	if b := s.before; b != nil {
+		s.before = nil
+		s.set("waiting", nil)
+		select {
+		case <-b.ended:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			s.first <- ctx.Err()
+			close(s.returned)
+			<-b.ended
+			s.sent = b.positions()
+			return
+		}
+		s.held.Lock()
+		s.sent = b.positions()
+		s.held.Unlock()
+	}
+	if s.first != nil {
+		s.first <- s.begin(ctx)
+	}
+	s.run(ctx)
+	close(s.returned)
+	if !s.leave.replaced() {
+		<-s.a.shut
+	}
+	s.mu.Lock()
+	out := s.out
+	s.mu.Unlock()
+	if out != nil {
+		_ = out.Wait(context.Background()) // it ends at the latest when the channels close
+	}
+	s.close()
+}
+
+// begin makes the first attempt to open. If it fails the source that was there before is opened.
+func (s *sourceNode) begin(ctx context.Context) error {
+	err := s.open(ctx)
+	if err == nil {
+		return nil
+	}
+	err = s.say(err)
+	old := s.fallback
+	if old == nil {
+		return err
+	}
+	s.mu.Lock()
+	s.sourceSetup = *old
+	s.mu.Unlock()
+	if again := s.open(ctx); again != nil {
+		s.log.Error("cannot open the source that was there before", "error", again)
+	}
+	return err
 }
 
 // run runs the source until ctx ends, beginning anew after each failure.
@@ -109,7 +273,7 @@ func (s *sourceNode) once(ctx context.Context) error {
 		s.mu.Unlock()
 	}
 	s.set("running", nil)
-	err := s.source.Run(ctx, out)
+	err := s.setup().source.Run(ctx, out)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -126,16 +290,40 @@ func (s *sourceNode) set(state string, err error) {
 	s.mu.Unlock()
 }
 
+// positions returns up to where the streams of this source, and of those
+// before it, were sent.
+func (s *sourceNode) positions() positions {
+	s.held.Lock()
+	defer s.held.Unlock()
+	return s.sent
+}
+
 func (s *sourceNode) close() {
+	s.held.Lock()
+	defer s.held.Unlock()
 	s.mu.Lock()
-	open := s.out != nil
+	out, source := s.out, s.source
 	s.out = nil
 	s.mu.Unlock()
-	if !open {
+	if out == nil {
 		return
 	}
-	if err := s.source.Close(); err != nil {
+	s.sent = out.positions()
+	if err := source.Close(); err != nil {
 		s.log.Error("close source", "error", err)
 	}
 	s.a.stopped(s.cells)
+}
+
+func (s *sourceNode) status() SourceStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := SourceStatus{
+		Name: s.name, Type: s.typ, State: s.state, Error: text(s.last), Restarts: s.restarts,
+		Received: s.cells.EventReceived.Load(), Accepted: s.cells.EventAccepted.Load(),
+	}
+	for _, ch := range s.channels {
+		one.Channels = append(one.Channels, ch.Name)
+	}
+	return one
 }

@@ -22,7 +22,7 @@ type Status struct {
 type SourceStatus struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"`
-	State    string   `json:"state"` // running, failed, finished, stopped, open, closed
+	State    string   `json:"state"` // running, failed, finished, stopped, open, closed, waiting (for what its predecessor sent to be stored)
 	Error    string   `json:"error,omitempty"`
 	Restarts int      `json:"restarts"`
 	Received int64    `json:"received"`
@@ -56,19 +56,12 @@ type Health interface{ Health() error }
 // Status returns what the agent is doing now.
 func (a *Agent) Status() Status {
 	a.mu.Lock()
-	st := Status{Agent: a.name, Draining: a.draining}
+	st, p := Status{Agent: a.name, Draining: a.draining}, a.parts
 	a.mu.Unlock()
-	for _, s := range a.sources {
-		s.mu.Lock()
-		one := SourceStatus{Name: s.name, Type: s.typ, State: s.state, Error: text(s.last), Restarts: s.restarts}
-		s.mu.Unlock()
-		one.Received, one.Accepted = s.cells.EventReceived.Load(), s.cells.EventAccepted.Load()
-		for _, ch := range s.channels {
-			one.Channels = append(one.Channels, ch.Name)
-		}
-		st.Sources = append(st.Sources, one)
+	for _, s := range p.sources {
+		st.Sources = append(st.Sources, s.status())
 	}
-	for _, ch := range a.channels {
+	for _, ch := range p.channels {
 		one := ChannelStatus{Name: ch.Name, Type: ch.typ}
 		if ch.open.Load() {
 			n := ch.Len()
@@ -77,13 +70,20 @@ func (a *Agent) Status() Status {
 		}
 		st.Channels = append(st.Channels, one)
 	}
-	for _, s := range a.sinks {
-		one := SinkStatus{Name: s.name, Type: s.typ, Channel: s.runner.Channel.Name, Error: text(s.runner.LastError())}
-		if s.cells != nil {
+	// The sinks, and then the groups.
+	var groups []SinkStatus
+	for _, u := range p.units {
+		for _, s := range u.sinks {
+			one := SinkStatus{Name: s.name, Type: s.typ, Channel: u.runner.Channel.Name, Error: text(u.runner.LastError())}
+			if s.cells == nil {
+				groups = append(groups, one)
+				continue
+			}
 			one.Delivered = s.cells.EventDrainSuccess.Load()
+			st.Sinks = append(st.Sinks, one)
 		}
-		st.Sinks = append(st.Sinks, one)
 	}
+	st.Sinks = append(st.Sinks, groups...)
 	if err := a.Ready(); err != nil {
 		st.Problems = append(st.Problems, err.Error())
 	}
@@ -108,7 +108,7 @@ func health(c any) error {
 // Ready returns nil when everything runs, or why not.
 func (a *Agent) Ready() error {
 	a.mu.Lock()
-	ready, draining := a.ready, a.draining
+	ready, draining, p := a.ready, a.draining, a.parts
 	a.mu.Unlock()
 	switch {
 	case draining:
@@ -117,14 +117,14 @@ func (a *Agent) Ready() error {
 		return errors.New("starting")
 	}
 	var errs []error
-	for _, s := range a.sources {
+	for _, s := range p.sources {
 		s.mu.Lock()
 		if s.last != nil {
 			errs = append(errs, fmt.Errorf("source %s: %w", s.name, s.last))
 		}
 		s.mu.Unlock()
 	}
-	for _, ch := range a.channels {
+	for _, ch := range p.channels {
 		if err := health(ch.Channel); err != nil {
 			errs = append(errs, fmt.Errorf("channel %s: %w", ch.Name, err))
 		}
@@ -135,15 +135,18 @@ func (a *Agent) Ready() error {
 // Cells returns the metric groups of all components: sources, channels, sinks.
 func (a *Agent) Cells() []*metric.Group {
 	var all []*metric.Group
-	for _, s := range a.sources {
+	p := a.now()
+	for _, s := range p.sources {
 		all = append(all, s.cells)
 	}
-	for _, ch := range a.channels {
+	for _, ch := range p.channels {
 		all = append(all, ch.Cells)
 	}
-	for _, s := range a.sinks {
-		if s.cells != nil {
-			all = append(all, s.cells)
+	for _, u := range p.units {
+		for _, s := range u.sinks {
+			if s.cells != nil {
+				all = append(all, s.cells)
+			}
 		}
 	}
 	return all

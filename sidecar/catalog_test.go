@@ -121,9 +121,12 @@ func packageOf(b conf.Binder) string {
 
 // The generated reference and the tables in the READMEs are as the keys say.
 func TestDocsAreFresh(t *testing.T) {
-	changes, err := docChanges(Catalog(), root)
+	changes, faults, err := docChanges(Catalog(), root)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, fault := range faults {
+		t.Error(fault)
 	}
 	for _, c := range changes {
 		t.Errorf("%s is stale: run make docs", c.name)
@@ -225,9 +228,13 @@ func TestWrongImport(t *testing.T) {
 }
 
 // A configuration of each type is in testdata/components, free of faults, and
-// an agent with it starts and ends well.
+// an agent with it starts, counts what the reference says, and ends well.
 func TestEveryComponentRuns(t *testing.T) {
 	cat := Catalog()
+	pages, _, err := readPages(cat, os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, k := range kinds {
 		for _, e := range cat.Entries(k.kind) {
 			t.Run(k.words[0]+"-"+e.Name, func(t *testing.T) {
@@ -240,6 +247,7 @@ func TestEveryComponentRuns(t *testing.T) {
 					t.Fatalf("%d %s", code, said)
 				}
 				r := start(t, args...).ready()
+				checkCounters(t, r, pages[pageOf(e)], e)
 				if code := r.stop(); code != exitOK {
 					t.Errorf("exit code %d:\n%s", code, r.err)
 				}

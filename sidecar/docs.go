@@ -32,10 +32,13 @@ func (p *Program) docs(args []string) int {
 	default:
 		return f.wrong("one directory, please")
 	}
-	changes, err := docChanges(Catalog(), dir)
+	changes, faults, err := docChanges(Catalog(), dir)
 	if err != nil {
 		p.complain("docs: " + err.Error())
 		return exitFailed
+	}
+	for _, fault := range faults {
+		p.complain("docs: " + fault)
 	}
 	for _, c := range changes {
 		fmt.Fprintln(p.Stdout, c.name)
@@ -49,6 +52,9 @@ func (p *Program) docs(args []string) int {
 	}
 	if check && len(changes) > 0 {
 		p.complain(fmt.Sprintf("docs: %s stale; run docs", count(len(changes), "file")))
+		return exitFailed
+	}
+	if len(faults) > 0 {
 		return exitFailed
 	}
 	return exitOK
@@ -71,30 +77,27 @@ func (c docChange) apply(dir string) error {
 	return os.WriteFile(name, []byte(c.text), 0o644)
 }
 
-// docChanges compares the tree at dir with what the catalogue says.
-func docChanges(cat *core.Catalog, dir string) ([]docChange, error) {
+// docChanges compares the tree at dir with what the catalogue says. faults are what is wrong with what people wrote; it
+// goes on without.
+func docChanges(cat *core.Catalog, dir string) (changes []docChange, faults []string, err error) {
 	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
-		return nil, fmt.Errorf("%s is not the root of a source tree: %w", dir, err)
+		return nil, nil, fmt.Errorf("%s is not the root of a source tree: %w", dir, err)
 	}
-	want := wholeFiles(cat)
 	tree := os.DirFS(dir)
-	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "testdata"):
-			return fs.SkipDir
-		case d.IsDir() || !strings.HasSuffix(name, ".md"):
-			return nil
-		}
+	pages, faults, err := readPages(cat, tree)
+	if err != nil {
+		return nil, nil, err
+	}
+	want := wholeFiles(cat, pages)
+	uncovered, err := coverageFile(cat, tree, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	faults = append(faults, uncovered...)
+	err = walkTexts(tree, func(name, old string) error {
 		if _, whole := want[name]; whole {
 			return nil
 		}
-		text, err := fs.ReadFile(tree, name)
-		if err != nil {
-			return err
-		}
-		old := string(text)
 		if strings.HasPrefix(old, madeBy) && strings.HasPrefix(name, referenceDir+"/") {
 			want[name] = "" // of a type that is no more
 			return nil
@@ -109,27 +112,27 @@ func docChanges(cat *core.Catalog, dir string) ([]docChange, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var changes []docChange
 	for name, text := range want {
 		if old, err := fs.ReadFile(tree, name); err != nil || text == "" || string(old) != text {
 			changes = append(changes, docChange{name, text})
 		}
 	}
 	slices.SortFunc(changes, func(a, b docChange) int { return strings.Compare(a.name, b.name) })
-	return changes, nil
+	return changes, faults, nil
 }
 
 // wholeFiles are the files that docs writes from first to last.
-func wholeFiles(cat *core.Catalog) map[string]string {
+func wholeFiles(cat *core.Catalog, pages map[string]page) map[string]string {
 	files := make(map[string]string)
 	for _, k := range kinds {
 		for _, e := range cat.Entries(k.kind) {
-			files[referenceDir+"/"+referenceFile(e)] = referencePage(e)
+			files[referenceDir+"/"+referenceFile(e)] = referencePage(e, pages[pageOf(e)])
 		}
 	}
 	files[referenceDir+"/README.md"] = referenceIndex(cat)
+	files[referenceDir+"/counters.md"] = countersPage()
 	files["connectors/README.md"] = madeBy + "# The catalogue\n\n" +
 		"Every source, channel and sink, and what stands between them; `millrace help source taildir` shows the same reference in a terminal.\n\n" +
 		catalogue(cat, "../"+referenceDir+"/")
@@ -137,18 +140,6 @@ func wholeFiles(cat *core.Catalog) map[string]string {
 }
 
 func referenceFile(e core.Entry) string { return kindWord(e.Kind) + "-" + e.Name + ".md" }
-
-func referencePage(e core.Entry) string {
-	var b strings.Builder
-	b.WriteString(madeBy)
-	fmt.Fprintf(&b, "# %s `%s`\n\n%s\n", kindWord(e.Kind), e.Name, e.Doc)
-	if len(e.Aliases) > 0 {
-		fmt.Fprintf(&b, "\nAlso known as `%s`.\n", strings.Join(e.Aliases, "`, `"))
-	}
-	fmt.Fprintf(&b, "\n## Keys\n\n%s", keyTable(e))
-	fmt.Fprintf(&b, "\n## Keys of every %s\n\n%s", kindWord(e.Kind), conf.MarkdownTable(commonKeys(e.Kind, conf.Describe(e.New()))))
-	return b.String()
-}
 
 func keyTable(e core.Entry) string {
 	docs := conf.Describe(e.New())
@@ -160,7 +151,7 @@ func keyTable(e core.Entry) string {
 
 func referenceIndex(cat *core.Catalog) string {
 	var b strings.Builder
-	b.WriteString(madeBy + "# Reference\n\n" + catalogue(cat, ""))
+	b.WriteString(madeBy + "# Reference\n\n" + catalogue(cat, "") + "\nWhat all of them count is on [a page of its own](counters.md); how the keys compare with Flume's, in [coverage](../coverage.md).\n")
 	b.WriteString("\n## What is not here\n\nTypes of Apache Flume and of well-known plug-ins, and what to do instead.\n\n| | Type | Instead |\n|---|---|---|\n")
 	for _, a := range cat.Absent {
 		fmt.Fprintf(&b, "| %s | `%s` | %s |\n", kindWord(a.Kind), a.Names[0], a.Instead)

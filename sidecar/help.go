@@ -10,12 +10,14 @@ import (
 	"github.com/millrace/millrace/core/conf"
 )
 
-// kinds are the families of types, in the order of an event's way, with what one calls them.
-var kinds = []struct {
+type kindName struct {
 	kind   conf.Kind
 	words  []string // the first is what is shown
 	plural string
-}{
+}
+
+// kinds are the families of types, in the order of an event's way, with what one calls them.
+var kinds = []kindName{
 	{conf.KindSource, []string{"source"}, "Sources"},
 	{conf.KindInterceptor, []string{"interceptor"}, "Interceptors"},
 	{conf.KindSelector, []string{"selector", "channelselector"}, "Channel selectors"},

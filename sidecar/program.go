@@ -54,7 +54,9 @@ func commands() []command {
 		{"agent", "run an agent", (*Program).agent},
 		{"validate", "check a configuration, every fault with file and line", (*Program).validate},
 		{"help", "list the component types, or show the reference of one: help source taildir", (*Program).help},
+		{"schema", "print the JSON schema of a configuration: every type with its keys", (*Program).schema},
 		{"healthcheck", "ask a running agent whether it is well", (*Program).healthcheck},
+		{"channel", "look into a file channel, or bring Flume's along: channel fsck|cat|export|import", (*Program).channel},
 		{"docs", "write the reference of all types into a source tree", (*Program).docs},
 		{"tail", "follow files as tail does, for images without it: tail -F FILE", (*Program).tail},
 		{"version", "say what this is", (*Program).version},
@@ -64,7 +66,7 @@ func commands() []command {
 // laterCommands are Flume's that this version lacks.
 var laterCommands = map[string]string{
 	"avro-client": "avro-client is not in this version yet; send lines to an agent's netcat, syslog or http source",
-	"tool":        "Flume's tools work on Flume's own channel files, which this program does not read",
+	"tool":        "Flume's integrity tool has its successor in: channel fsck",
 }
 
 // Run does what p.Args say and returns the exit code.

@@ -435,11 +435,21 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func TestMaxEvents(t *testing.T) {
+// What the channels can take is theirs to say: a selector may spread a request
+// over several, each of which takes its share.
+func TestMoreEventsThanOneChannelTakes(t *testing.T) {
 	out := sourcetest.NewOutlet()
 	in := serve(t, out, 2, nil)
+	if got := ask(t, in, "POST", "/", `[{},{},{}]`); got.code != 200 || out.Biggest() != 3 {
+		t.Errorf("answer %+v, a batch of %d", got, out.Biggest())
+	}
+}
+
+func TestMaxRequestEvents(t *testing.T) {
+	out := sourcetest.NewOutlet()
+	in := serve(t, out, 0, map[string]string{"maxRequestEvents": "2"})
 	got := ask(t, in, "POST", "/", `[{},{},{}]`)
-	if got.code != 413 || !strings.Contains(got.text, "transactionCapacity") || in.env.Metrics.ChannelWriteFail.Load() != 1 || in.env.Metrics.EventReadFail.Load() != 0 {
+	if got.code != 413 || !strings.Contains(got.text, "maxRequestEvents") || in.env.Metrics.EventReadFail.Load() != 1 {
 		t.Errorf("answer %+v", got)
 	}
 	if got := ask(t, in, "POST", "/", `[{},{}]`); got.code != 200 || out.Biggest() != 2 {

@@ -85,7 +85,7 @@ func (v *service) lines(r *http.Request, blk *core.Block, n int) (*core.Batch, *
 		if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
 			continue
 		}
-		if len(b.Events) == v.limit {
+		if len(b.Events) == v.maxEvents {
 			b.Release()
 			return nil, v.tooMany()
 		}
@@ -199,10 +199,10 @@ func (v *service) json(r *http.Request, text []byte) (*core.Batch, *fault) {
 	if d == nil {
 		d = newDecoder()
 	}
-	b, f := d.batch(text, cs, v.limit)
+	b, f := d.batch(text, cs, v.maxEvents)
 	if f != nil && f.lax {
 		if plain, ok := strictJSON(text, int(v.maxRequest)); ok {
-			b, f = d.batch(plain, cs, v.limit)
+			b, f = d.batch(plain, cs, v.maxEvents)
 		}
 	}
 	d.forget()

@@ -24,7 +24,6 @@ type service struct {
 	works    *works
 	slots    chan struct{} // one for each request that may be stored now
 	budget   budget
-	limit    int // events in a request
 	keys     *gate
 	decoders sync.Pool // *decoder
 	unzips   sync.Pool // *gzip.Reader
@@ -36,12 +35,9 @@ type service struct {
 func newService(s *source, out core.Outlet, hard context.Context) *service {
 	v := &service{
 		source: s, out: out, hard: hard, works: newWorks(), slots: make(chan struct{}, s.workers),
-		budget: budget{max: s.maxPending}, limit: s.maxEvents, keys: newGate(s.users, s.tokens),
+		budget: budget{max: s.maxPending}, keys: newGate(s.users, s.tokens),
 	}
 	v.cut = s.env.Metrics.Counter("blobs_cut_total", "Bodies of which only the first maxBlobLength bytes were taken.")
-	if s.env.MaxEvents > 0 {
-		v.limit = min(v.limit, s.env.MaxEvents)
-	}
 	return v
 }
 
@@ -122,14 +118,7 @@ func (v *service) tooLong() *fault {
 }
 
 func (v *service) tooMany() *fault {
-	why := "maxRequestEvents"
-	if v.limit < v.maxEvents {
-		why = "the channel's transactionCapacity"
-	}
-	v.env.Metrics.ChannelWriteFail.Add(1)
-	f := refuse(http.StatusRequestEntityTooLarge, "request has more than ", strconv.Itoa(v.limit), " events (", why, "); send fewer at a time")
-	f.unread = true
-	return f
+	return refuse(http.StatusRequestEntityTooLarge, "request has more than ", strconv.Itoa(v.maxEvents), " events (maxRequestEvents); send fewer at a time")
 }
 
 // store puts b, which it takes over.

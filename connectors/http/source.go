@@ -92,7 +92,7 @@ func (s *source) Keys(k *conf.Keys) {
 	k.Words(&s.tokens, "bearerTokens", "Tokens of which a request must bear one (Authorization: Bearer).").Secret().Since("1.0")
 	k.Bytes(&s.maxRequest, "maxRequestBytes", 32<<20, "Longest body, unzipped.").Must(conf.Min(1)).Since("1.0")
 	k.Bytes(&s.maxPending, "maxPendingBytes", 64<<20, "Bytes of all bodies that are being read or stored; requests beyond are answered 503. One request alone is always let in.").Must(conf.Min(1)).Since("1.0")
-	k.Int(&s.maxEvents, "maxRequestEvents", 100_000, "Most events in one request. A channel with a smaller transactionCapacity lowers it.").Must(conf.Min(1)).Since("1.0")
+	k.Int(&s.maxEvents, "maxRequestEvents", 100_000, "Most events in one request. It must also fit into each of its channels: transactionCapacity.").Must(conf.Min(1)).Since("1.0")
 	k.Int(&s.connections, "maxConnections", 4096, "Connections open at once; further ones are answered 503 and closed. 0: no limit.").Must(conf.Min(0)).Since("1.0")
 	k.Millis(&s.request, "requestTimeout", time.Minute, "How long a request may take to arrive; 0: for ever.").Must(conf.Min(0)).Since("1.0")
 	s.jettyKeys(k)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/flight"
 	"github.com/millrace/millrace/core"
 )
 
@@ -35,13 +36,13 @@ type conn struct {
 	held  bool        // b holds the window's block
 	bytes int
 	limit int
-	send  *sender
+	send  *flight.Sender
 	late  context.Context // for what was read; outlives the order to stop
 }
 
 // serve reads nc until it ends or ctx does, and closes it. The error is the
 // outlet's; what is wrong with the connection is counted and logged.
-func (s *tcp) serve(ctx, late context.Context, nc net.Conn, send *sender) error {
+func (s *tcp) serve(ctx, late context.Context, at *port, nc net.Conn, send *flight.Sender) error {
 	// Cancellation wakes a read; run sees then that ctx has ended.
 	wake := context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
 	defer wake()
@@ -58,6 +59,9 @@ func (s *tcp) serve(ctx, late context.Context, nc net.Conn, send *sender) error 
 	c := &conn{
 		tcp: s, nc: nc, in: newInput(nc), p: newParser(s.rules, headers), send: send, late: late,
 		f: framer{size: s.eventSize, counted: true, nul: s.path != ""}, limit: s.batchSize(s.env),
+	}
+	if at.charset != nil {
+		c.p, c.f.plain = newPortParser(s.rules, at, headers), true
 	}
 	c.w.need = s.eventSize + 16
 	if s.conf != nil {
@@ -254,7 +258,7 @@ func (c *conn) add(line []byte, cut bool) error {
 	}
 	c.p.event(c.b, line, cut)
 	c.bytes += len(line)
-	if len(c.b.Events) >= c.limit || c.bytes >= maxBatchBytes {
+	if len(c.b.Events) >= c.limit || c.bytes >= flight.BatchBytes {
 		return c.flush()
 	}
 	return nil
@@ -268,7 +272,7 @@ func (c *conn) flush() error {
 		return nil
 	}
 	c.b = nil
-	if err := c.send.send(c.late, b); err != nil {
+	if err := c.send.Send(c.late, b); err != nil {
 		return outletError{err}
 	}
 	return nil

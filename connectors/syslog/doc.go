@@ -14,7 +14,7 @@
 // costs its goroutine and a few hundred bytes, over TLS a few kilobytes.
 //
 // syslog has no answers: what was read and is not yet stored is lost when the
-// machine dies. It is never more than maxFlight.
+// machine dies. Package flight keeps that in bounds.
 //
 // # Messages
 //

@@ -5,11 +5,13 @@ import "bytes"
 // framer finds the messages in a stream of bytes. It is Flume's state machine
 // (a message ends at a newline, except that one between < and > is data, and
 // at eventSize), with counted frames beside it: a number, a blank, and that
-// many bytes, which begin with <. Each frame may be of either kind.
+// many bytes, which begin with <. Each frame may be of either kind. That of
+// multiport_syslogtcp is simpler: plain.
 type framer struct {
 	size    int  // longest message; the rest of a longer one is further messages
 	counted bool // counted frames are recognised
 	nul     bool // NUL ends a message as newline does: syslog(3) on a stream socket
+	plain   bool // multiport_syslogtcp: every newline ends a message, and a CR before it is data
 
 	left    int // bytes to come of a counted frame that has begun
 	scanned int // bytes of the rest that have no end of a message in them
@@ -117,7 +119,10 @@ func trimCR(line []byte) []byte {
 
 // line takes a message that ends with a newline.
 func (f *framer) line(rest []byte, end bool) (line []byte, used int, cut, ok bool) {
-	data := dataStart(rest)
+	data := 0
+	if !f.plain {
+		data = dataStart(rest)
+	}
 	switch {
 	case data >= 0:
 	case end:
@@ -135,7 +140,7 @@ func (f *framer) line(rest []byte, end bool) (line []byte, used int, cut, ok boo
 	}
 	if i >= 0 {
 		line, used = rest[:from+i], from+i+1
-		if rest[from+i] == '\n' {
+		if rest[from+i] == '\n' && !f.plain {
 			line = trimCR(line)
 		}
 		if len(line) <= size {

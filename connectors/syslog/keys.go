@@ -17,7 +17,7 @@ import (
 	"github.com/millrace/millrace/core/conf"
 )
 
-// settings are the keys that both sources have.
+// settings are the keys that the sources have in common.
 type settings struct {
 	host, path     string
 	port           int
@@ -37,25 +37,32 @@ func (s *settings) keys(k *conf.Keys, recvBuffer int64) {
 	k.String(&s.host, "host", "", "Address or host name to listen on; absent: all addresses.")
 	k.Int(&s.port, "port", 0, "Port to listen on. Required without path; 0 takes any free one.").Must(conf.Range(0, 65535))
 	k.String(&s.path, "path", "", "Unix socket to listen on instead of host and port, such as /dev/log; everybody may write to it.").Since("1.0")
-	k.String(&s.keepFields, "keepFields", "none", "What the body keeps of the header: none, all, or some of priority version timestamp hostname.")
-	k.String(&s.clientIP, "clientIPHeader", "", "Header for the peer's IP address.")
-	k.String(&s.clientHostname, "clientHostnameHeader", "", "Header for the peer's host name, or its address where it has none. Names are looked up once and kept for five minutes.")
+	s.eventKeys(k)
 	k.Regexp(&s.regex, "format.regex", "", "A message format that is tried before the built-in ones; its groups are priority, version, time stamp, host and message.")
 	k.Regexp(&s.search, "format.search", "", "What format.replace replaces in the time stamp that format.regex finds.")
 	k.String(&s.replace, "format.replace", "", "Replacement for format.search, with $1 for a group.")
 	k.String(&s.dateFormat, "format.dateFormat", "", "Java date pattern of that time stamp; absent: no timestamp header for messages of that format.")
 	k.Int(&s.batch, "batchSize", 1000, "Events put in one transaction, at most. A batch never waits for more.").Must(conf.Min(1)).Unit("events").Since("1.0")
-	k.Bytes(&s.recvBuffer, "receiveBufferBytes", recvBuffer, "Size of the kernel's receive buffer to ask for; 0: the system's default.").Must(conf.Range(0, 1<<30)).Since("1.0")
+	s.bufferKey(k, recvBuffer)
 	k.Check(s.check)
+}
+
+// eventKeys say what an event holds.
+func (s *settings) eventKeys(k *conf.Keys) {
+	k.String(&s.keepFields, "keepFields", "none", "What the body keeps of the header: none, all, or some of priority version timestamp hostname.")
+	k.String(&s.clientIP, "clientIPHeader", "", "Header for the peer's IP address.")
+	k.String(&s.clientHostname, "clientHostnameHeader", "", "Header for the peer's host name, or its address where it has none. Names are looked up once and kept for five minutes.")
+}
+
+func (s *settings) bufferKey(k *conf.Keys, recvBuffer int64) {
+	k.Bytes(&s.recvBuffer, "receiveBufferBytes", recvBuffer, "Size of the kernel's receive buffer to ask for; 0: the system's default.").Must(conf.Range(0, 1<<30)).Since("1.0")
 }
 
 func (s *settings) check(r *conf.Report) {
 	if s.path == "" && !r.IsSet("port") {
 		r.Error("port", "is required, or path")
 	}
-	if _, known := parseKeep(s.keepFields); !known {
-		r.Warn("keepFields", "%q names none of priority, version, timestamp, hostname: nothing is kept", s.keepFields)
-	}
+	s.checkKeep(r)
 	s.format = nil
 	if s.regex == nil {
 		for _, key := range []string{"format.search", "format.replace", "format.dateFormat"} {
@@ -81,6 +88,12 @@ func (s *settings) check(r *conf.Report) {
 		f.date = &date
 	}
 	s.format = f
+}
+
+func (s *settings) checkKeep(r *conf.Report) {
+	if _, known := parseKeep(s.keepFields); !known {
+		r.Warn("keepFields", "%q names none of priority, version, timestamp, hostname: nothing is kept", s.keepFields)
+	}
 }
 
 // rules returns what parsers need to know.

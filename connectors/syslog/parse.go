@@ -37,6 +37,7 @@ type rules struct {
 // headers are looked up by all that stands before it.
 type parser struct {
 	*rules
+	port    *port         // of multiport_syslogtcp, which parses in its own way; else nil
 	peer    []core.Header // the peer's address and name
 	invalid core.Headers
 	last    *known
@@ -72,6 +73,7 @@ const (
 
 var seed = maphash.MakeSeed()
 
+// newParser returns a parser that adds peer to the headers of each event.
 func newParser(r *rules, peer []core.Header) *parser {
 	p := &parser{rules: r, peer: peer}
 	p.invalid = p.headers(0, core.Header{Key: headerStatus, Value: statusInvalid})
@@ -92,6 +94,10 @@ func (p *parser) forget() { p.last, p.slots, p.misses = nil, nil, 0 }
 // event adds the event of a message to b, which holds the memory of line. cut:
 // the line is not the whole message.
 func (p *parser) event(b *core.Batch, line []byte, cut bool) {
+	if p.port != nil {
+		p.portEvent(b, line, cut)
+		return
+	}
 	if k := p.last; k != nil && !cut && bytes.HasPrefix(line, k.head) {
 		p.add(b, k, line)
 		return
@@ -117,7 +123,13 @@ func (p *parser) event(b *core.Batch, line []byte, cut bool) {
 		ms, stamped := p.time(&m)
 		p.once(b, line, &m, p.make(&m, pri, ms, stamped), true)
 	default:
-		p.add(b, p.know(line[:len(line)-len(m.text)], &m, pri), line)
+		head := line[:len(line)-len(m.text)]
+		k := p.find(head)
+		if k == nil {
+			ms, stamped := p.time(&m)
+			k = p.remember(head, &m, pri, ms, stamped)
+		}
+		p.add(b, k, line)
 	}
 }
 
@@ -164,27 +176,35 @@ func (p *parser) once(b *core.Batch, line []byte, m *message, h core.Headers, cu
 	b.Copy(h, p.scratch)
 }
 
-// know returns what is known of a head, and remembers it.
-func (p *parser) know(head []byte, m *message, pri int) *known {
+// set returns the places where a head may be known.
+func (p *parser) set(head []byte) []*known {
 	if p.slots == nil {
 		p.slots = make([]*known, ways)
 	}
 	at := int(maphash.Bytes(seed, head)) & (len(p.slots)/ways - 1) * ways
-	set := p.slots[at : at+ways]
-	for _, k := range set {
+	return p.slots[at : at+ways]
+}
+
+// find returns what is known of a head; nil: nothing.
+func (p *parser) find(head []byte) *known {
+	for _, k := range p.set(head) {
 		if k != nil && bytes.Equal(k.head, head) {
 			p.last = k
 			return k
 		}
 	}
+	return nil
+}
+
+// remember keeps what is in a head that is not known.
+func (p *parser) remember(head []byte, m *message, pri int, ms int64, stamped bool) *known {
 	p.misses++
-	victim := &set[p.misses%ways]
+	victim := &p.set(head)[p.misses%ways]
 	if *victim == nil {
 		*victim = new(known)
 	}
 	k := *victim
 	k.head = append(k.head[:0], head...)
-	ms, stamped := p.time(m)
 	k.headers = p.make(m, pri, ms, stamped)
 	k.kept = p.keep.appendTo(k.kept[:0], m)
 	k.suffix = bytes.HasSuffix(k.head, k.kept)
@@ -209,8 +229,12 @@ func (p *parser) time(m *message) (ms int64, ok bool) {
 // last, if they are the same.
 func (p *parser) make(m *message, pri int, ms int64, stamped bool) core.Headers {
 	last := &p.built
+	priority, version, host := headerPriority, headerVersion, m.host
+	if p.port != nil {
+		priority, version, host = portPriority, portVersion, p.port.text(host)
+	}
 	v := values{
-		pri: pri, priority: intern(last.priority, m.pri), version: intern(last.version, m.version), host: intern(last.host, m.host),
+		pri: pri, priority: intern(last.priority, m.pri), version: intern(last.version, m.version), host: intern(last.host, host),
 		stamped: stamped, ms: ms,
 	}
 	if last.headers.Len() > 0 && last.same(&v) {
@@ -218,15 +242,15 @@ func (p *parser) make(m *message, pri int, ms int64, stamped bool) core.Headers 
 	}
 	kv := append(p.kv[:0], core.Header{Key: headerFacility, Value: strconv.Itoa(pri / 8)}, core.Header{Key: headerSeverity, Value: strconv.Itoa(pri % 8)})
 	if v.priority != "" {
-		kv = append(kv, core.Header{Key: headerPriority, Value: v.priority})
+		kv = append(kv, core.Header{Key: priority, Value: v.priority})
 	}
 	if v.version != "" {
-		kv = append(kv, core.Header{Key: headerVersion, Value: v.version})
+		kv = append(kv, core.Header{Key: version, Value: v.version})
 	}
 	if stamped {
 		kv = append(kv, core.Header{Key: headerTimestamp, Value: strconv.FormatInt(ms, 10)})
 	}
-	if v.host != "" {
+	if v.host != "" || p.port != nil {
 		kv = append(kv, core.Header{Key: headerHost, Value: v.host})
 	}
 	v.headers = core.NewHeaders(append(kv, p.peer...)...)

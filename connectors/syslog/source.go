@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/flight"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
 	"github.com/millrace/millrace/core"
@@ -24,6 +26,7 @@ var TCP = core.Type[core.Source]{
 	New:     func() core.Source { return new(tcp) },
 }
 
+// tcp serves connections. It is also what multiport_syslogtcp is made of.
 type tcp struct {
 	settings
 	eventSize   int
@@ -31,20 +34,26 @@ type tcp struct {
 	idleTimeout time.Duration
 	tls         tlsconf.Config
 
-	env      core.Env
-	rules    *rules
-	conf     *tls.Config // nil: no TLS
-	listener net.Listener
-	peers    *peers
-	refused  *metric.Extra
-	failed   *metric.Extra
-	cut      *metric.Extra
-	quiet    struct{ refused, handshake, read, accept sample.Log }
+	env     core.Env
+	rules   *rules
+	conf    *tls.Config // nil: no TLS
+	ports   []*port
+	peers   *peers
+	open    atomic.Int64 // connections
+	refused *metric.Extra
+	failed  *metric.Extra
+	cut     *metric.Extra
+	quiet   struct{ refused, handshake, read, accept sample.Log }
 }
 
 // Keys implements core.Component.
 func (s *tcp) Keys(k *conf.Keys) {
 	s.keys(k, 0)
+	s.connKeys(k)
+}
+
+// connKeys are the keys of connections.
+func (s *tcp) connKeys(k *conf.Keys) {
 	k.Int(&s.eventSize, "eventSize", 2500, "Longest message; the rest of a longer one becomes further events.").Must(conf.Range(1, 64<<20)).Unit("bytes")
 	k.Int(&s.maxConns, "maxConnections", 10000, "Connections at a time; more are closed at once.").Must(conf.Min(1)).Since("1.0")
 	k.Seconds(&s.idleTimeout, "idleTimeout", 24*time.Hour, "A connection that sends nothing for so long is closed; 0: never.").Must(conf.Min(0)).Since("1.0")
@@ -52,7 +61,16 @@ func (s *tcp) Keys(k *conf.Keys) {
 }
 
 // Open implements core.Component.
-func (s *tcp) Open(_ context.Context, env core.Env) (err error) {
+func (s *tcp) Open(_ context.Context, env core.Env) error {
+	network := "tcp"
+	if s.path != "" {
+		network = "unix"
+	}
+	return s.listen(env, network, &port{addr: s.address()})
+}
+
+// listen opens the source on those ports.
+func (s *tcp) listen(env core.Env, network string, ports ...*port) (err error) {
 	s.env, s.rules = env, s.settings.rules(env)
 	s.refused = env.Metrics.Counter("connections_refused_total", "Connections closed because too many were open.")
 	s.failed = env.Metrics.Counter("tls_handshake_failures_total", "Connections that did not get through the TLS handshake.")
@@ -66,48 +84,71 @@ func (s *tcp) Open(_ context.Context, env core.Env) (err error) {
 		// read yet is gone with it.
 		s.conf.SessionTicketsDisabled = true
 	}
-	network := "tcp"
-	if s.path != "" {
-		network = "unix"
+	s.ports = nil
+	var failed []error
+	for _, p := range ports {
+		if p.listener, err = listen(network, p.addr, env.Listen); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		s.ports = append(s.ports, p)
 	}
-	if s.listener, err = listen(network, s.address(), env.Listen); err != nil {
-		return err
+	if len(failed) > 0 {
+		return errors.Join(append(failed, s.unlisten())...)
 	}
 	s.peers = newPeers(&s.settings, env.Now)
 	return nil
 }
 
+// unlisten closes the listeners.
+func (s *tcp) unlisten() error {
+	var failed []error
+	for _, p := range s.ports {
+		if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			failed = append(failed, fmt.Errorf("close listener: %w", err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
 // Close implements core.Source.
 func (s *tcp) Close() error {
 	s.peers.close()
-	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("close listener: %w", err)
-	}
-	return nil
+	return s.unlisten()
 }
 
-// Run implements core.Source: a goroutine a connection, and this one accepts.
-// An error of the outlet ends all of them.
+// Run implements core.Source: a goroutine for each port, which accepts, and one
+// for each connection. An error of the outlet ends all of them.
 func (s *tcp) Run(ctx context.Context, out core.Outlet) error {
 	late, cancel := core.LateContext(ctx)
 	defer cancel()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	send := &sender{out: out}
-	// The listener is closed to end Accept; the socket itself may outlive it.
-	defer context.AfterFunc(ctx, func() { _ = s.listener.Close() })()
-	var conns sync.WaitGroup
-	err := s.accept(ctx, func(nc net.Conn) {
-		s.env.Metrics.OpenConnection.Add(1)
-		conns.Go(func() {
-			defer s.env.Metrics.OpenConnection.Add(-1)
-			if err := s.serve(ctx, late, nc, send); err != nil {
+	send := &flight.Sender{Out: out}
+	// Listeners are closed to end Accept; the sockets themselves may outlive them.
+	defer context.AfterFunc(ctx, func() { _ = s.unlisten() })()
+	var ports, conns sync.WaitGroup
+	for _, p := range s.ports {
+		ports.Go(func() {
+			err := s.accept(ctx, p, func(nc net.Conn) {
+				conns.Go(func() {
+					s.env.Metrics.OpenConnection.Add(1)
+					defer func() {
+						s.env.Metrics.OpenConnection.Add(-1)
+						s.open.Add(-1)
+					}()
+					if err := s.serve(ctx, late, p, nc, send); err != nil {
+						fail(err)
+						cancel()
+					}
+				})
+			})
+			if err != nil {
 				fail(err)
-				cancel()
 			}
 		})
-	})
-	fail(err)
+	}
+	ports.Wait()
 	conns.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -115,10 +156,10 @@ func (s *tcp) Run(ctx context.Context, out core.Outlet) error {
 	return nil
 }
 
-// accept hands over connections until ctx ends.
-func (s *tcp) accept(ctx context.Context, start func(net.Conn)) error {
+// accept hands over the connections of a port, counted, until ctx ends.
+func (s *tcp) accept(ctx context.Context, p *port, start func(net.Conn)) error {
 	for pause := time.Duration(0); ; {
-		nc, err := s.listener.Accept()
+		nc, err := p.listener.Accept()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -138,7 +179,8 @@ func (s *tcp) accept(ctx context.Context, start func(net.Conn)) error {
 			continue
 		}
 		pause = 0
-		if s.env.Metrics.OpenConnection.Load() >= int64(s.maxConns) {
+		if s.open.Add(1) > int64(s.maxConns) {
+			s.open.Add(-1)
 			_ = nc.Close()
 			s.refused.Add(1)
 			s.quiet.refused.Say(s.env.Log, s.env.Now(), slog.LevelWarn, "connection refused: too many are open", slog.Int("maxConnections", s.maxConns))

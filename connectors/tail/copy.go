@@ -159,6 +159,7 @@ func (t *tailer) succeeded(f *file) bool {
 	if read {
 		return false
 	}
+	t.precede(f.dir, f.name, c)
 	t.log.Info("file is gone or truncated, its copy is read on", "file", f.path, "copy", path, "bytes", fi.Size()-f.st.pos)
 	return true
 }

@@ -83,7 +83,21 @@ func (b *builder) typeHint(p part) string {
 			return fmt.Sprintf("%s is the type of a %s", p.typ, kindWord(kind))
 		}
 	}
+	if name := b.byClass(p.kind, p.typ); name != "" {
+		return didYouMean(name)
+	}
 	return "types are " + strings.Join(b.cat.Names(p.kind), ", ")
+}
+
+// byClass is the type whose class name of Flume's ends like typ, which has another package, or none, or lacks $Builder.
+func (b *builder) byClass(kind Kind, typ string) string {
+	class := strings.TrimSuffix(typ[strings.LastIndexByte(typ, '.')+1:], "$Builder")
+	for _, suffix := range []string{"", "$Builder"} {
+		if _, name, _, ok := b.cat.Find(kind, "org.apache.flume."+string(kind)+"."+class+suffix); ok {
+			return name
+		}
+	}
+	return ""
 }
 
 func kindWord(k Kind) string {
@@ -147,9 +161,8 @@ func (b *builder) source(d declaration) {
 		s.Component = *c
 	}
 	// Every fault is reported, even when the source is lost already.
-	all := words(m.value("channels"))
 	channelsOK := b.sourceChannels(s, m, d.name)
-	selectorOK := b.selector(s, selector, all, path, m.pos)
+	selectorOK := b.selector(s, selector, b.selectable(s, words(m.value("channels"))), path, m.pos)
 	interceptorsOK := b.interceptors(s, m, interceptors, path)
 	if ok && channelsOK && selectorOK && interceptorsOK {
 		b.agent.Sources = append(b.agent.Sources, s)
@@ -183,6 +196,19 @@ func (b *builder) sourceChannels(s *Source, m *member, name string) bool {
 		}
 	}
 	return good && len(s.Channels) > 0
+}
+
+// selectable are the channels that a selector may name: those of the source, in their order, which is the one events are
+// routed by. A channel with a fault of its own has been reported; only when the agent runs without it is it one to report
+// wherever it is named.
+func (b *builder) selectable(s *Source, listed []string) []string {
+	names := slices.Clone(s.Channels)
+	for _, name := range listed {
+		if !b.lenient && !slices.Contains(names, name) && b.isDeclared(listChannels, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // noChannel reports a channel that is not declared. Flume goes on with the rest of a list, when there is one.

@@ -246,11 +246,12 @@ func (k *Keys) isSecret(name string) bool {
 	return slices.ContainsFunc(k.list, func(key *Key) bool { return key.name == name && key.doc.Secret })
 }
 
-// candidates are names with every prefix of a map replaced by what name would be below it.
+// candidates are names with every prefix of a map replaced by what name would be below it, when it begins nearly so.
 func (k *Keys) candidates(name string, names []string) []string {
-	list := slices.Clone(names)
-	for i, c := range list {
+	var list []string
+	for _, c := range names {
 		if !strings.HasSuffix(c, ".") {
+			list = append(list, c)
 			continue
 		}
 		// The rest of name, after as many dots as the prefix has, may be anything.
@@ -258,11 +259,13 @@ func (k *Keys) candidates(name string, names []string) []string {
 		for range strings.Count(c, ".") {
 			_, rest, _ = strings.Cut(rest, ".")
 		}
+		head := strings.TrimSuffix(name, rest)
 		if rest == "" {
-			list[i] = c + "<name>"
-			continue
+			head, rest = name+".", "<name>"
 		}
-		list[i] = c + rest
+		if _, near := edits(strings.ToLower(head), strings.ToLower(c)); near {
+			list = append(list, c+rest)
+		}
 	}
 	return list
 }

@@ -195,23 +195,7 @@ func sameButOne(a, b string) bool {
 
 // unusedChannels leaves out channels that nobody puts in or takes from.
 func (b *builder) unusedChannels() {
-	used := map[string]bool{}
-	for _, d := range b.declared(listSources) {
-		if m := b.table.parts[listSources][d.name]; m != nil {
-			p, _ := m.get("channels")
-			for _, name := range words(p.Value) {
-				used[name] = true
-			}
-		}
-	}
-	for _, d := range b.declared(listSinks) {
-		if m := b.table.parts[listSinks][d.name]; m != nil {
-			for _, key := range []string{"channel", "deadLetter"} {
-				p, _ := m.get(key)
-				used[p.Value] = true
-			}
-		}
-	}
+	used := b.usedChannels()
 	b.agent.Channels = slices.DeleteFunc(b.agent.Channels, func(c *Component) bool {
 		if used[c.Name] {
 			return false
@@ -219,6 +203,36 @@ func (b *builder) unusedChannels() {
 		b.report(Warning, c.Pos, listChannels+"."+c.Name, "has no source and no sink, and is left out", "")
 		return true
 	})
+}
+
+// usedChannels are the channels that sources and sinks name. As in Flume those do not count that are left out.
+func (b *builder) usedChannels() map[string]bool {
+	used := map[string]bool{}
+	use := func(names ...string) {
+		for _, name := range names {
+			used[name] = true
+		}
+	}
+	if b.lenient {
+		for _, s := range b.agent.Sources {
+			use(s.Channels...)
+		}
+		for _, s := range b.sinks {
+			use(s.Channel, s.DeadLetter)
+		}
+		return used
+	}
+	for _, d := range b.declared(listSources) {
+		if m := b.member(listSources, d); m != nil {
+			use(words(m.value("channels"))...)
+		}
+	}
+	for _, d := range b.declared(listSinks) {
+		if m := b.member(listSinks, d); m != nil {
+			use(m.value("channel"), m.value("deadLetter"))
+		}
+	}
+	return used
 }
 
 // early tells what was found in the lines of the agent, and in lines of no agent. It goes before the other faults of a

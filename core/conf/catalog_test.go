@@ -1,8 +1,9 @@
 package conf_test
 
 import (
-	"math"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ type stubs map[conf.Kind][]stubType
 
 func (s stubs) Find(kind conf.Kind, typ string) (conf.Binder, string, string, bool) {
 	for _, t := range s[kind] {
-		if strings.EqualFold(t.name, typ) || t.class != "" && strings.HasPrefix(typ, "org.apache.flume.") && strings.HasSuffix(typ, "."+t.class) {
+		if strings.EqualFold(t.name, typ) || t.class != "" && typ == "org.apache.flume."+t.class {
 			return stub{t.keys}, t.name, "", true
 		}
 	}
@@ -82,72 +83,55 @@ func port(k *conf.Keys, name string) *conf.Key {
 	return k.Int(&new(fields).n[0], name, 0, "The port.").Must(conf.Range(0, 65535)).Required()
 }
 
+// oneOf is a key with some values, of which the first is the default.
+func oneOf(k *conf.Keys, name string, values ...string) {
+	k.String(&new(fields).s[0], name, values[0], "A choice.").Must(conf.OneOf(values...))
+}
+
+func isPort(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= 0 && n <= 65535
+}
+
+func rpcSink(k *conf.Keys) {
+	f := new(fields)
+	texts(k, "hostname!", "connect-timeout", "request-timeout", "compression-type", "compression-level", "truststore")
+	flags(k, "ssl")
+	port(k, "port")
+	k.String(&f.s[0], "truststore-password", "", "Opens the trust store.").Secret()
+	k.Batch(&f.n[0], "batch-size", 100, "Events sent at once.")
+}
+
+// regexExtractor has, as some components do, keys below names that another key lists.
+func regexExtractor(k *conf.Keys) {
+	const own = "org.apache.flume.interceptor.RegexExtractorInterceptor"
+	f := new(fields)
+	k.Regexp(&f.r, "regex", "", "What to find.").Required()
+	k.Words(&f.w[0], "serializers", "One for each group.").Required()
+	k.Map(&f.m[0], "serializers.", "Their settings.").As("serializers.<name>.<key>")
+	k.Check(func(r *conf.Report) {
+		for _, name := range f.w[0] {
+			of := func(key string) string { return f.m[0][name+"."+key] }
+			if of("name") == "" {
+				r.Error("serializers."+name+".name", "is required")
+			}
+			switch strings.TrimPrefix(of("type"), own) {
+			case "", "DEFAULT", "default", "PassThroughSerializer":
+			case "MillisSerializer":
+				if pattern := of("pattern"); pattern == "" || strings.Contains(pattern, "bb") {
+					r.Error("serializers."+name+".pattern", "is no date pattern")
+				}
+			default:
+				r.Error("serializers."+name+".type", "is unknown")
+			}
+		}
+	})
+}
+
 var catalog = stubs{
-	conf.KindSource: {
-		{"seq", "SequenceGeneratorSource", func(k *conf.Keys) {
-			f := new(fields)
-			k.Int64(&f.l[0], "totalEvents", math.MaxInt64, "Events to emit before stopping.")
-			k.Batch(&f.n[0], "batchSize", 1, "Events put in one transaction.")
-		}},
-		{"netcat", "NetcatSource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "bind!")
-			port(k, "port")
-			k.Bool(&f.b[0], "ack-every-event", true, "Answer OK to every line.")
-			k.Int(&f.n[0], "max-line-length", 512, "Longest line.").Unit("bytes")
-		}},
-		{"exec", "ExecSource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "command!", "shell", "charset")
-			k.Bool(&f.b[0], "restart", false, "Start the command again when it ends.")
-			k.Bool(&f.b[1], "logStdErr", false, "Log what the command complains of.")
-			k.Millis(&f.d[0], "restartThrottle", 10*time.Second, "Rest before a restart.")
-			k.Millis(&f.d[1], "batchTimeout", 3*time.Second, "Longest wait for a full batch.")
-			k.Batch(&f.n[0], "batchSize", 20, "Events put in one transaction.")
-		}},
-		{"avro", "AvroSource", func(k *conf.Keys) {
-			texts(k, "bind!", "compression-type")
-			port(k, "port")
-			texts(k, "threads")
-			k.String(&new(fields).s[0], "keystore-password", "", "Opens the key store.").Secret()
-		}},
-		{"http", "HTTPSource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "bind")
-			port(k, "port")
-			k.String(&f.s[0], "handler", "JSON", "Reads a request.").
-				Must(conf.OneOf("JSON", "org.apache.flume.source.http.JSONHandler"))
-		}},
-		{"syslogtcp", "SyslogTcpSource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "host")
-			port(k, "port")
-			k.Int(&f.n[0], "eventSize", 2500, "Longest event.").Unit("bytes")
-		}},
-		{"syslogudp", "SyslogUDPSource", func(k *conf.Keys) {
-			texts(k, "host", "keepFields")
-			port(k, "port")
-		}},
-		{"spooldir", "SpoolDirectorySource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "spoolDir!", "fileSuffix")
-			flags(k, "fileHeader", "basenameHeader")
-			k.String(&f.s[0], "deletePolicy", "never", "When a finished file goes.").Must(conf.OneOf("never", "immediate"))
-			k.Regexp(&f.r, "ignorePattern", "^$", "Files to leave alone.")
-			k.Batch(&f.n[0], "batchSize", 100, "Events put in one transaction.")
-		}},
-		{"taildir", "TaildirSource", func(k *conf.Keys) {
-			f := new(fields)
-			texts(k, "positionFile")
-			flags(k, "fileHeader")
-			k.Words(&f.w[0], "filegroups", "Names of groups of files.").Required()
-			k.Map(&f.m[0], "filegroups.", "The files of a group.").As("filegroups.<group>")
-			k.Map(&f.m[1], "headers.", "Headers of a group.").As("headers.<group>.<name>")
-			k.Batch(&f.n[0], "batchSize", 100, "Events put in one transaction.")
-		}},
-	},
+	conf.KindSource: stubSources,
 	conf.KindChannel: {
-		{"memory", "MemoryChannel", func(k *conf.Keys) {
+		{"memory", "channel.MemoryChannel", func(k *conf.Keys) {
 			f := new(fields)
 			k.Int(&f.n[0], "capacity", 100, "Events it holds.").Must(conf.Min(1)).OrDefault().Unit("events")
 			k.Transaction(&f.n[1], "transactionCapacity", 100, "Events of one transaction.").OrDefault()
@@ -160,34 +144,67 @@ var catalog = stubs{
 				}
 			})
 		}},
-		{"file", "FileChannel", func(k *conf.Keys) {
+		{"file", "channel.file.FileChannel", func(k *conf.Keys) {
+			f := new(fields)
+			texts(k, "checkpointDir", "minimumRequiredSpace")
+			k.Commas(&f.w[0], "dataDirs", "Where the log is.")
+			k.Int(&f.n[0], "capacity", 1000000, "Events it holds.").Must(conf.Min(1)).OrDefault()
+			k.Transaction(&f.n[1], "transactionCapacity", 10000, "Events of one transaction.")
+			k.Int64(&f.l[0], "maxFileSize", 1<<31-1, "Size of a file.")
+			k.Int(&f.n[2], "keep-alive", 3, "Wait for room.")
+			k.Inert("checkpointInterval", "There are no checkpoints: the log is the queue.")
+			k.Inert("useDualCheckpoints", "There are no checkpoints: the log is the queue.")
+			k.Inert("use-fast-replay", "It is fast.")
+			k.Check(func(r *conf.Report) {
+				if f.n[1] > f.n[0] {
+					r.Error("transactionCapacity", "%d is above the capacity of %d", f.n[1], f.n[0])
+				}
+			})
+		}},
+		{"spillablememory", "channel.SpillableMemoryChannel", func(k *conf.Keys) {
 			f := new(fields)
 			texts(k, "checkpointDir")
 			k.Commas(&f.w[0], "dataDirs", "Where the log is.")
-			k.Int(&f.n[0], "capacity", 1000000, "Events it holds.").Must(conf.Min(1))
-			k.Transaction(&f.n[1], "transactionCapacity", 10000, "Events of one transaction.")
-			k.Inert("checkpointInterval", "There are no checkpoints: the log is the queue.")
+			k.Int(&f.n[0], "memoryCapacity", 10000, "Events in memory.").Must(conf.Min(0)).OrDefault()
+			k.Int(&f.n[1], "overflowCapacity", 100000000, "Events on disk.").Must(conf.Min(0)).OrDefault()
+			k.Seconds(&f.d[0], "overflowTimeout", 3*time.Second, "Wait before it overflows.").OrDefault()
+			k.Int(&f.n[2], "overflowDeactivationThreshold", 5, "Memory filled again.").Unit("%").OrDefault()
+			k.Int(&f.n[3], "avgEventSize", 500, "Size of an event.").Unit("bytes").OrDefault()
+			k.Int(&f.n[4], "byteCapacityBufferPercentage", 20, "Kept for headers.").Unit("%").OrDefault()
+			k.Bytes(&f.l[0], "byteCapacity", 0, "Bytes it holds.").OrDefault()
+			k.Seconds(&f.d[1], "keep-alive", 3*time.Second, "Wait for room.").OrDefault()
+			k.Transaction(&f.n[5], "transactionCapacity", 10000, "Events of one transaction.").OrDefault()
+		}},
+		{"kafka", "channel.kafka.KafkaChannel", func(k *conf.Keys) {
+			f := new(fields)
+			k.String(&f.s[0], "kafka.bootstrap.servers", "", "Brokers.").Alias("brokerList").Required()
+			k.String(&f.s[1], "kafka.topic", "flume-channel", "Topic.").Alias("topic")
+			k.String(&f.s[2], "kafka.consumer.group.id", "flume", "Group.").Alias("groupId")
+			k.Bool(&f.b[0], "kafka.consumer.auto.offset.reset", false, "Where to begin.").Alias("readSmallestOffset")
+			k.Map(&f.m[0], "kafka.consumer.", "Settings of the consumer.").As("kafka.consumer.<name>")
+			flags(k, "parseAsFlumeEvent")
+			k.Inert("zookeeperConnect", "Brokers keep the offsets.")
 		}},
 	},
 	conf.KindSink: {
-		{"null", "NullSink", func(k *conf.Keys) {
+		{"null", "sink.NullSink", func(k *conf.Keys) {
 			k.Batch(&new(fields).n[0], "batchSize", 100, "Events taken in one transaction.")
 		}},
-		{"logger", "LoggerSink", func(k *conf.Keys) {
+		{"logger", "sink.LoggerSink", func(k *conf.Keys) {
 			k.Int(&new(fields).n[0], "maxBytesToLog", 16, "Bytes of a body to show.").OrDefault()
 		}},
-		{"avro", "AvroSink", func(k *conf.Keys) {
-			texts(k, "hostname!")
-			port(k, "port")
-			k.Batch(&new(fields).n[0], "batch-size", 100, "Events sent at once.")
-		}},
-		{"file_roll", "RollingFileSink", func(k *conf.Keys) {
+		{"avro", "sink.AvroSink", rpcSink},
+		{"thrift", "sink.ThriftSink", rpcSink},
+		{"file_roll", "sink.RollingFileSink", func(k *conf.Keys) {
 			f := new(fields)
-			texts(k, "sink.directory!", "sink.serializer", "sink.pathManager", "sink.pathManager.prefix")
+			texts(k, "sink.directory!", "sink.pathManager.prefix", "sink.pathManager.extension")
+			oneOf(k, "sink.serializer", "TEXT", "HEADER_AND_TEXT", "AVRO_EVENT", "org.apache.flume.serialization.BodyTextEventSerializer$Builder")
+			oneOf(k, "sink.pathManager", "DEFAULT", "ROLLTIME")
+			k.Map(&f.m[0], "sink.serializer.", "Settings of the serializer.").As("sink.serializer.<name>")
 			k.Seconds(&f.d[0], "sink.rollInterval", 30*time.Second, "Age of a file.")
 			k.Batch(&f.n[0], "sink.batchSize", 100, "Events taken in one transaction.")
 		}},
-		{"hdfs", "HDFSEventSink", func(k *conf.Keys) {
+		{"hdfs", "sink.hdfs.HDFSEventSink", func(k *conf.Keys) {
 			f := new(fields)
 			texts(k, "hdfs.path!", "hdfs.filePrefix", "hdfs.fileSuffix", "serializer")
 			k.String(&f.s[0], "hdfs.fileType", "SequenceFile", "Form of the files.").
@@ -198,68 +215,97 @@ var catalog = stubs{
 			k.Int(&f.n[0], "hdfs.rollCount", 10, "Events of a file.")
 			k.Batch(&f.n[1], "hdfs.batchSize", 100, "Events taken in one transaction.")
 			k.Bool(&f.b[0], "hdfs.useLocalTimeStamp", false, "Use the clock for escapes.")
+			k.Bool(&f.b[1], "hdfs.round", false, "Round times down.")
+			k.Int(&f.n[2], "hdfs.roundValue", 1, "To a multiple of it.").Must(conf.Range(1, 60))
+			oneOf(k, "hdfs.roundUnit", "second", "minute", "hour")
+			texts(k, "hdfs.inUsePrefix", "hdfs.inUseSuffix", "hdfs.timeZone", "hdfs.idleTimeout", "hdfs.callTimeout", "hdfs.threadsPoolSize")
+			codec := ""
+			k.String(&codec, "hdfs.codeC", "", "Compression.").Must(conf.OneOf("gzip", "bzip2", "lz4", "snappy", "lzop"))
+			k.Check(func(r *conf.Report) {
+				if f.s[0] == "CompressedStream" && codec == "" {
+					r.Error("hdfs.codeC", "is required with hdfs.fileType = CompressedStream")
+				}
+			})
 		}},
-		{"kafka", "KafkaSink", func(k *conf.Keys) {
+		{"kafka", "sink.kafka.KafkaSink", func(k *conf.Keys) {
 			f := new(fields)
 			k.String(&f.s[0], "kafka.bootstrap.servers", "", "Brokers.").Alias("brokerList").Required()
 			k.String(&f.s[1], "kafka.topic", "default-flume-topic", "Topic.").Alias("topic")
 			k.String(&f.s[2], "kafka.producer.acks", "1", "Answers to wait for.").Alias("requiredAcks")
 			k.Batch(&f.n[0], "flumeBatchSize", 100, "Events sent at once.").Alias("batchSize")
+			texts(k, "topicHeader")
+			flags(k, "useFlumeEventFormat", "allowTopicOverride")
 			k.Map(&f.m[0], "kafka.producer.", "Settings of the producer.").As("kafka.producer.<name>")
 		}},
 	},
 	conf.KindSelector: {
-		{"replicating", "ReplicatingChannelSelector", func(k *conf.Keys) {
+		{"replicating", "channel.ReplicatingChannelSelector", func(k *conf.Keys) {
 			k.Words(&new(fields).w[0], "optional", "Channels that may fail.")
 		}},
-		{"multiplexing", "MultiplexingChannelSelector", func(k *conf.Keys) {
+		{"multiplexing", "channel.MultiplexingChannelSelector", func(k *conf.Keys) {
 			f := new(fields)
 			k.String(&f.s[0], "header", "flume.selector.header", "The header to go by.")
 			k.Words(&f.w[0], "default", "Channels for all other events.")
 			k.Map(&f.m[0], "mapping.", "Channels for a value.").As("mapping.<value>")
 			k.Map(&f.m[1], "optional.", "Optional channels for a value.").As("optional.<value>")
 			k.Check(func(r *conf.Report) {
-				known := strings.Join(r.Members(), " ")
-				for value, channels := range f.m[0] {
-					for name := range strings.FieldsSeq(channels) {
-						if !strings.Contains(known, name) {
-							r.Error("mapping."+value, "the source has no channel %q", name)
+				known := func(key string, names []string) {
+					for _, name := range names {
+						if !slices.Contains(r.Members(), name) {
+							r.Error(key, "the source has no channel %q", name)
 						}
 					}
 				}
-				for _, name := range f.w[0] {
-					if !strings.Contains(known, name) {
-						r.Error("default", "the source has no channel %q", name)
-					}
+				for value, channels := range f.m[0] {
+					known("mapping."+value, strings.Fields(channels))
 				}
+				for value, channels := range f.m[1] {
+					known("optional."+value, strings.Fields(channels))
+				}
+				known("default", f.w[0])
 			})
 		}},
-		{"load_balancing", "LoadBalancingChannelSelector", func(k *conf.Keys) { texts(k, "policy") }},
+		{"load_balancing", "channel.LoadBalancingChannelSelector", func(k *conf.Keys) { texts(k, "policy") }},
 	},
 	conf.KindInterceptor: {
-		{"timestamp", "TimestampInterceptor$Builder", func(k *conf.Keys) {
+		{"timestamp", "interceptor.TimestampInterceptor$Builder", func(k *conf.Keys) {
 			texts(k, "headerName")
 			flags(k, "preserveExisting")
 		}},
-		{"host", "HostInterceptor$Builder", func(k *conf.Keys) {
+		{"host", "interceptor.HostInterceptor$Builder", func(k *conf.Keys) {
 			texts(k, "hostHeader")
 			flags(k, "preserveExisting", "useIP")
 		}},
-		{"static", "StaticInterceptor$Builder", func(k *conf.Keys) { texts(k, "key", "value") }},
-		{"regex_filter", "RegexFilteringInterceptor$Builder", func(k *conf.Keys) {
+		{"static", "interceptor.StaticInterceptor$Builder", func(k *conf.Keys) { texts(k, "key", "value") }},
+		{"regex_filter", "interceptor.RegexFilteringInterceptor$Builder", func(k *conf.Keys) {
 			k.Regexp(&new(fields).r, "regex", ".*", "What to find.")
 			flags(k, "excludeEvents")
 		}},
+		{"regex_extractor", "interceptor.RegexExtractorInterceptor$Builder", regexExtractor},
+		{"search_replace", "interceptor.SearchAndReplaceInterceptor$Builder", func(k *conf.Keys) {
+			k.Regexp(&new(fields).r, "searchPattern", "", "What to find.").Required()
+			texts(k, "replaceString", "charset")
+		}},
+		{"remove_header", "interceptor.RemoveHeaderInterceptor$Builder", func(k *conf.Keys) {
+			texts(k, "withName", "fromList", "fromListSeparator", "matching")
+		}},
 	},
 	conf.KindGroup: {
-		{"default", "DefaultSinkProcessor", nil},
-		{"failover", "FailoverSinkProcessor", func(k *conf.Keys) {
+		{"default", "sink.DefaultSinkProcessor", func(k *conf.Keys) {
+			k.Check(func(r *conf.Report) {
+				if len(r.Members()) != 1 {
+					r.Error("", "default takes one sink")
+				}
+			})
+		}},
+		{"failover", "sink.FailoverSinkProcessor", func(k *conf.Keys) {
 			f := new(fields)
 			k.Map(&f.m[0], "priority.", "Larger is preferred.").As("priority.<sink>")
 			k.Millis(&f.d[0], "maxpenalty", 30*time.Second, "Longest rest of a failed sink.").OrDefault()
 		}},
-		{"load_balance", "LoadBalancingSinkProcessor", func(k *conf.Keys) {
-			texts(k, "selector", "selector.maxTimeOut")
+		{"load_balance", "sink.LoadBalancingSinkProcessor", func(k *conf.Keys) {
+			oneOf(k, "selector", "ROUND_ROBIN", "RANDOM")
+			k.Int64(new(int64), "selector.maxTimeOut", 30000, "Longest rest of a failed sink.")
 			flags(k, "backoff")
 			k.Check(func(r *conf.Report) {
 				if len(r.Members()) < 2 {

@@ -69,29 +69,46 @@ func partsOf(a *conf.Agent) parts {
 
 func (p parts) String() string { return strings.Join(slices.Sorted(maps.Keys(p)), " ") }
 
-// differences are where the lenient agent is not the one of Flume, on purpose: first what it has more, then less.
-var differences = map[string]struct{ more, less, why string }{
-	"04-inline-comment-type": {"channel/c1 sink/k1", "", "Flume starts nothing when one class is unknown; we leave that component out"},
-	"19-wrong-values":        {"", "source/r4", "port 99999 is refused before anything starts; Flume's source fails at start, for ever"},
-	"23-class-names":         {"", "group/g1 sink/k1 sink/k2", "the sinks of a group take from one channel"},
-	"28-selector-faults":     {"source/r4", "", "load_balancing, which Flume's guide has, works"},
-	"36-unknown-class":       {"channel/c1 sink/k2 source/r1 source/r2", "", "as 04"},
-	"40-byte-order-mark":     {"source/r1", "", "a byte order mark is skipped"},
-	"43-group-without-sinks": {"channel/c1 sink/k1 sink/k2 source/r1", "", "Flume dies; we leave the group out"},
-	"44-group-loses-sink":    {"channel/c1 group/g1 sink/k1 sink/k3 source/r1", "", "Flume starts nothing; we leave the sink out"},
-	"45-config-filter":       {"", "channel/c1 sink/k1 source/r1", "config filters are not in this version"},
-	"47-bad-escape":          {"channel/c1 sink/k1", "", "Flume reads nothing of the file; we leave the source out"},
+// difference is what testdata/flume/differences.txt says of a configuration.
+type difference struct {
+	more, less      parts
+	milder, harsher bool
 }
 
-// harsher are configurations that Flume takes as they are and we refuse; why.
-var harsher = map[string]string{
-	"23-class-names":        "the sinks of a group take from one channel",
-	"31-sink-in-two-groups": "which group has the sink is by chance in Flume",
-}
-
-// milder are configurations that lose something in Flume and nothing here; why.
-var milder = map[string]string{
-	"40-byte-order-mark": "a byte order mark is skipped",
+// differences reads where our judgement is not the one of Flume, on purpose.
+func differences(t *testing.T) map[string]difference {
+	text, err := os.ReadFile("testdata/flume/differences.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]difference{}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		entry, why, ok := strings.Cut(line, " : ")
+		words := strings.Fields(entry)
+		if !ok || len(words) == 0 || strings.TrimSpace(why) == "" {
+			t.Fatalf("differences.txt: %q has no name or no reason", line)
+		}
+		d := difference{more: parts{}, less: parts{}}
+		for _, w := range words[1:] {
+			switch {
+			case w == "milder":
+				d.milder = true
+			case w == "harsher":
+				d.harsher = true
+			case w[0] == '+':
+				d.more[w[1:]] = true
+			case w[0] == '-':
+				d.less[w[1:]] = true
+			default:
+				t.Fatalf("differences.txt: %q", w)
+			}
+		}
+		all[words[0]] = d
+	}
+	return all
 }
 
 func verdicts(t *testing.T) []string {
@@ -121,6 +138,7 @@ func options(file string) conf.Options {
 // TestFlumeVerdicts holds our judgement of real configurations against that of Flume 1.11: a lenient agent has the
 // components that run there, and a strict look finds an error exactly where Flume loses one.
 func TestFlumeVerdicts(t *testing.T) {
+	expected := differences(t)
 	for _, file := range verdicts(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".verdict")
 		t.Run(name, func(t *testing.T) {
@@ -146,17 +164,34 @@ func TestFlumeVerdicts(t *testing.T) {
 					less[p] = true
 				}
 			}
-			d := differences[name]
-			if diff := cmp.Diff([]string{d.more, d.less}, []string{more.String(), less.String()}); diff != "" {
+			d := expected[name]
+			if diff := cmp.Diff([]string{d.more.String(), d.less.String()}, []string{more.String(), less.String()}); diff != "" {
 				t.Errorf("more and less than in Flume, -expected +is:\n%s%s", diff, join(faults))
 			}
 			loses := v.loses(text)
-			_, moreFaults := harsher[name]
-			_, fewerFaults := milder[name]
-			if refuses := strict == nil; refuses != (loses && !fewerFaults || moreFaults) {
+			if refuses := strict == nil; refuses != (loses && !d.milder || d.harsher) {
 				t.Errorf("Flume loses something: %v; we refuse: %v\n%s", loses, refuses, join(faults))
 			}
+			places(t, o.Files[0], faults)
 		})
+		delete(expected, name)
+	}
+	for name := range expected {
+		t.Errorf("differences.txt has %s, which is no configuration", name)
+	}
+}
+
+// places checks that each fault is at a line of the file, but for what the text lacks altogether.
+func places(t *testing.T, file string, faults conf.Faults) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Count(strings.ReplaceAll(string(text), "\r", "\n"), "\n") + 1
+	for _, f := range faults {
+		if f.Pos.File != file || f.Pos.Line < 0 || f.Pos.Line > lines || f.Pos.Line == 0 && !strings.Contains(f.Text, "no agent of this name") {
+			t.Errorf("no place: %s", f)
+		}
 	}
 }
 
@@ -168,8 +203,8 @@ func (v verdict) loses(text *conf.Text) bool {
 	runs := v.parts()
 	for _, p := range text.Properties() {
 		list, ok := strings.CutPrefix(p.Key, v.Agent+".")
-		kind := strings.TrimSuffix(list, "s")
-		if !ok || kind != "source" && kind != "sink" {
+		kind := map[string]string{"sources": "source", "sinks": "sink", "sinkgroups": "group"}[list]
+		if !ok || kind == "" {
 			continue
 		}
 		value, _, _ := strings.Cut(p.Value, " #")

@@ -128,9 +128,13 @@ func (b *builder) group(d declaration, m *member, owner map[string]string) {
 		b.add(f)
 	}
 	members, ok := b.groupSinks(g, m, d.name, owner)
+	present := members
+	if b.lenient {
+		present = g.Sinks // the processor has to do without the others
+	}
 	c, bound := b.bind(part{
 		kind: KindGroup, name: d.name, path: path + processorPrefix, props: processor, pos: m.pos,
-		typ: m.value("processor.type"), members: members, common: typeKey,
+		typ: m.value("processor.type"), members: present, common: typeKey,
 	})
 	switch {
 	case ok && bound && len(g.Sinks) > 0:

@@ -17,6 +17,17 @@ type KeyDoc struct {
 	Aliases    []string // old names
 	Since      string   // version that brought it
 	Deprecated string   // what to use instead
+
+	Key    string // as it is written in a file; for all keys with a prefix, that one: headers.
+	Prefix bool   // Key is such a prefix
+	Inert  bool   // accepted, without effect; Doc says why
+	Limits Limits // what a program can check of the rules
+}
+
+// Limits are the rules of a key in a form for programs.
+type Limits struct {
+	Low, High *float64 // inclusive, in the unit of the key; nil: none
+	Names     []string // the words that are allowed, in any case; nil: all
 }
 
 // Docs are the keys in the order of their declaration.
@@ -24,12 +35,30 @@ func (k *Keys) Docs() []KeyDoc {
 	docs := make([]KeyDoc, 0, len(k.list))
 	for _, key := range k.list {
 		doc := key.doc
+		doc.Key, doc.Prefix, doc.Inert = key.name, key.isMap, key.inert
+		for _, r := range key.rules {
+			doc.Limits = doc.Limits.and(r.limits)
+		}
 		if doc.Secret {
 			doc.Default = ""
 		}
 		docs = append(docs, doc)
 	}
 	return docs
+}
+
+// and is what both allow.
+func (l Limits) and(other Limits) Limits {
+	if other.Low != nil && (l.Low == nil || *other.Low > *l.Low) {
+		l.Low = other.Low
+	}
+	if other.High != nil && (l.High == nil || *other.High < *l.High) {
+		l.High = other.High
+	}
+	if other.Names != nil {
+		l.Names = other.Names
+	}
+	return l
 }
 
 // Describe documents a component. It sets the component's fields to their defaults.
@@ -126,14 +155,17 @@ func MarkdownTable(docs []KeyDoc) string {
 		case d.Required:
 			def = "**required**"
 		case d.Default != "":
-			def = "`" + cell(d.Default) + "`"
+			def = "`" + TableCell(d.Default) + "`"
 		}
-		b.WriteString("| `" + cell(d.Name) + "` | " + def + " | " + cell(d.value()) + " | " + cell(d.remarks()) + " |\n")
+		b.WriteString("| `" + TableCell(d.Name) + "` | " + def + " | " + TableCell(d.value()) + " | " + TableCell(noTags.Replace(d.remarks())) + " |\n")
 	}
 	return b.String()
 }
 
-// cell keeps a text from ending its table cell.
-func cell(text string) string {
+// noTags keeps <state directory> from being taken for HTML.
+var noTags = strings.NewReplacer("<", "&lt;", ">", "&gt;")
+
+// TableCell keeps a text from ending its cell of a Markdown table.
+func TableCell(text string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
 }

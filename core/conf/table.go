@@ -108,7 +108,11 @@ func (t *table) invalidHint(rest string) string {
 		if tail == "" || strings.HasSuffix(tail, ".") {
 			return "the name of a key is missing"
 		}
-		return fmt.Sprintf("did you mean %s.%s.%s.type?", t.name, list, tail)
+		key := "type"
+		if list == listGroups {
+			key = "sinks"
+		}
+		return fmt.Sprintf("did you mean %s.%s.%s.%s?", t.name, list, tail, key)
 	}
 	if near := nearest(list, listKeys); near != "" {
 		if dotted {

@@ -32,6 +32,7 @@ type Options struct {
 	Retry        time.Duration // pause after a failed write; doubles up to 32 times that
 	Log          *slog.Logger
 	Now          func() time.Time
+	BesideFlume  bool // data files of Apache Flume may lie in the directories: they are being imported
 }
 
 // Put is one put transaction. The log keeps it, and reads its batch, until Done.
@@ -80,7 +81,9 @@ type Extent struct {
 
 // Log is an open log. Its methods may be called from any goroutine, and only Close blocks.
 type Log struct {
-	opt Options
+	opt      Options
+	dry      bool      // an Inspection's: nothing is changed
+	problems []Problem // of an Inspection
 
 	mu      sync.Mutex
 	next    uint64 // sequence of the next event put

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -221,7 +222,10 @@ func (l *Log) collect(f *frame, p *putPayload, size int64, skip Ranges, c *Chunk
 func (l *Log) lose(c *Chunk, s Range) {
 	c.Lost.Add(s)
 	c.Rest.Seqs.From = s.To
-	l.opt.Log.Error("events of the log cannot be read: their place is damaged; the file is kept", "segment", c.Rest.Segment, "offset", c.Rest.Off, "events", s.Len())
+	l.problem(Problem{
+		Kind: Lost, Segment: strconv.FormatUint(c.Rest.Segment, 10), Offset: c.Rest.Off, Events: s.Len(),
+		Text: "events of the log cannot be read: their place is damaged; the file is kept",
+	})
 	l.damage(&c.Rest)
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrFlume says that a directory holds the data files of Apache Flume's file channel.
-var ErrFlume = errors.New("holds data files of Apache Flume, which millrace does not read in place: import them with `millrace channel import`, or name an empty directory")
+var ErrFlume = errors.New("holds data files of Apache Flume, which millrace does not read in place: bring what it has not delivered along with `millrace channel import`, or name an empty directory")
 
 var (
 	segmentName = regexp.MustCompile(`^(\d{8,19})-(\d{20})\.wal$`)
@@ -60,7 +60,7 @@ func (l *Log) list() ([]*found, error) {
 			return nil, err
 		}
 		for _, e := range entries {
-			if flumeName.MatchString(e.Name()) {
+			if !l.opt.BesideFlume && flumeName.MatchString(e.Name()) {
 				return nil, fmt.Errorf("%s %w", dir, ErrFlume)
 			}
 			m := segmentName.FindStringSubmatch(e.Name())
@@ -169,7 +169,7 @@ func (l *Log) recover(files []*found) error {
 	// Those before the base that it does not list were delivered, or never
 	// came into use, and their removal was lost.
 	for i := range base {
-		if f := files[i]; l.live[f.number] == nil {
+		if f := files[i]; l.live[f.number] == nil && !l.dry {
 			if err := l.opt.FS.Remove(f.path); err != nil {
 				return err
 			}
@@ -194,6 +194,11 @@ func (l *Log) settle(complete bool) error {
 		g.left = int64(g.seqs.Len() - l.state.acked.Within(g.seqs).Len())
 		switch {
 		case g.path != "":
+			continue
+		case l.dry:
+			if g.left > 0 {
+				l.problem(Problem{Kind: Missing, Segment: name(g.number, g.first), Events: uint64(g.left), Text: "the segment's file is not there"})
+			}
 		case g.left > 0 && complete:
 			return fmt.Errorf("segment %s with %d events that are not delivered is missing from %s: put it back (to give those events up, make an empty file of that name)",
 				name(g.number, g.first), g.left, strings.Join(l.opt.Dirs, ", "))
@@ -202,8 +207,8 @@ func (l *Log) settle(complete bool) error {
 				l.opt.Log.Warn("a segment is missing; as the newest head is damaged it may have been delivered", "segment", name(g.number, g.first), "events", g.left)
 				l.state.acked.Add(g.seqs)
 			}
-			delete(l.live, n)
 		}
+		delete(l.live, n)
 	}
 	return nil
 }
@@ -264,7 +269,11 @@ func (v *survey) cut() int64 {
 func (l *Log) scan(f *found) error {
 	l.state.next = max(l.state.next, f.first) // larger only if damage hides what was before
 	used := false
-	err := l.open(f, os.O_RDWR, func(file vfs.File) error {
+	flag := os.O_RDWR
+	if l.dry {
+		flag = os.O_RDONLY
+	}
+	err := l.open(f, flag, func(file vfs.File) error {
 		v, err := l.survey(file, f)
 		if err != nil {
 			return err
@@ -273,12 +282,16 @@ func (l *Log) scan(f *found) error {
 		if open := l.reopened(file, f, v, cut); open >= 0 {
 			cut = open
 		}
-		if cut < v.tail {
+		switch {
+		case cut >= v.tail:
+		case l.dry:
+			l.problem(Problem{Kind: Torn, Segment: f.path, Offset: cut, Bytes: v.tail - cut, Text: "written but not answered: an agent that runs is about to, one that starts cuts it off and keeps a copy"})
+		default:
 			if err := l.setAside(file, f, cut, v.tail); err != nil {
 				return err
 			}
 		}
-		if cut < f.size {
+		if cut < f.size && !l.dry {
 			if err := file.Truncate(cut); err != nil {
 				return err
 			}
@@ -294,13 +307,13 @@ func (l *Log) scan(f *found) error {
 			if off < cut {
 				g.damaged = true
 				l.stats.Damaged++
-				l.opt.Log.Error("damaged place in the log; what can be read is delivered and the file is kept", "segment", f.path, "offset", off)
+				l.problem(Problem{Kind: Damaged, Segment: f.path, Offset: off, Text: "damaged place in the log; what can be read is delivered and the file is kept"})
 			}
 		}
 		l.live[f.number] = g
 		return l.apply(file, g)
 	})
-	if err != nil || used {
+	if err != nil || used || l.dry {
 		return err
 	}
 	return l.opt.FS.Remove(f.path) // nothing in it was ever answered

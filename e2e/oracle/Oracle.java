@@ -66,7 +66,7 @@ public class Oracle {
   }
 
   static String agentOf(Path f) throws IOException {
-    Matcher m = Pattern.compile("(?m)^# agent: (\\S+)\\s*$").matcher(Files.readString(f));
+    Matcher m = Pattern.compile("(?m)^# agent: (\\S+)\\s*$").matcher(new String(Files.readAllBytes(f), StandardCharsets.UTF_8)); // a text may be anything
     if (!m.find()) throw new IOException(f + ": no line '# agent: NAME'");
     return m.group(1);
   }

@@ -1,0 +1,135 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/millrace/millrace/core"
+)
+
+// Take implements core.Channel.
+func (c *Channel) Take(ctx context.Context, want core.Take) (core.Lease, error) {
+	limit := min(want.Events, c.o.Transaction)
+	if limit <= 0 {
+		limit = c.o.Transaction
+	}
+	bytes := want.Bytes
+	if bytes <= 0 {
+		bytes = math.MaxInt64
+	}
+	if c.log != nil {
+		bytes = min(bytes, c.o.Disk.MemoryBytes) // one lease must not read a whole backlog into memory
+	}
+	var lingered, retry <-chan time.Time
+	over := want.Linger <= 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		ready := c.ready()
+		short := len(c.putters) > 0 || c.starved // of room: no more can come before this is taken
+		switch {
+		case c.closed:
+			return nil, core.ErrClosed
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case c.loading, retry != nil: // somebody reads, or is about to try again
+		case ready.Events > 0 && (ready.Events >= limit || ready.Bytes >= bytes || over || short):
+			i := c.toLoad(limit, bytes)
+			if i < 0 {
+				return c.lease(limit, bytes), nil
+			}
+			if err := c.load(i); err != nil && !errors.Is(err, core.ErrClosed) {
+				c.o.Log.Error("cannot read the log; trying again", "error", err)
+				retry = time.After(retryPause)
+			}
+			continue
+		case ready.Events == 0 && want.NoWait:
+			return nil, core.ErrEmpty
+		case ready.Events == 0 && want.Stall && c.storing == 0 && short:
+			c.starved = false
+			return nil, core.ErrStalled
+		}
+		if ready.Events > 0 && lingered == nil && !over {
+			linger := time.NewTimer(want.Linger)
+			defer linger.Stop()
+			lingered = linger.C
+		}
+		wake := make(chan struct{})
+		c.takers = append(c.takers, wake)
+		c.mu.Unlock()
+		select {
+		case <-wake:
+		case <-lingered:
+			over = true
+		case <-retry:
+			retry = nil
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		if i := slices.Index(c.takers, wake); i >= 0 {
+			c.takers = slices.Delete(c.takers, i, i+1)
+		}
+	}
+}
+
+// lease cuts up to limit events and bytes from the front, all of it in memory.
+func (c *Channel) lease(limit int, bytes int64) *lease {
+	l := &lease{c: c}
+	for c.head < len(c.queue) && l.left.Events < limit {
+		s := &c.queue[c.head]
+		if s.mem == nil {
+			break
+		}
+		n := within(s.events()[:min(s.size.Events, limit-l.left.Events)], bytes-l.left.Bytes)
+		if n == 0 && l.left.Events > 0 {
+			break
+		}
+		part := s.cut(max(n, 1))
+		l.starts = append(l.starts, l.left.Events)
+		l.spans = append(l.spans, part)
+		l.left = l.left.Add(part.size)
+		p := part.place()
+		c.free[p] = c.free[p].Sub(part.size)
+		if s.mem == nil {
+			c.pop()
+		}
+	}
+	c.starved = false
+	l.batch = l.build()
+	c.leases[l] = struct{}{}
+	return l
+}
+
+// within returns how many of the events fit into that many bytes.
+func within(events []core.Event, bytes int64) int {
+	for i := range events {
+		if bytes -= int64(len(events[i].Body)); bytes < 0 {
+			return i
+		}
+	}
+	return len(events)
+}
+
+// build gives the put's own batch where the lease is exactly that, else a batch that holds it.
+func (l *lease) build() *core.Batch {
+	first := &l.spans[0]
+	if len(l.spans) == 1 && len(first.mem.batch.Events) == first.size.Events {
+		return first.mem.batch.Hold()
+	}
+	b := core.NewBatch()
+	b.Born = first.mem.batch.Born
+	b.Events = slices.Grow(b.Events, l.left.Events)
+	var last *core.Batch
+	for i := range l.spans {
+		s := &l.spans[i]
+		b.Events = append(b.Events, s.events()...)
+		if s.mem.batch != last {
+			last = s.mem.batch
+			b.Share(last)
+		}
+	}
+	return b
+}

@@ -1,0 +1,251 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
+)
+
+// unitConf is the configuration of a unit: a sink, or a group with its sinks.
+type unitConf struct {
+	group *conf.Group // nil: one sink on its own
+	sinks []*conf.Sink
+}
+
+// unitsOf gives the units of c: sinks in written order, each group in the place of its first sink.
+func unitsOf(c *conf.Agent) []unitConf {
+	var all []unitConf
+	done := make(map[*conf.Group]bool)
+	for _, s := range c.Sinks {
+		i := slices.IndexFunc(c.Groups, func(g *conf.Group) bool { return slices.Contains(g.Sinks, s.Name) })
+		if i < 0 {
+			all = append(all, unitConf{sinks: []*conf.Sink{s}})
+			continue
+		}
+		g := c.Groups[i]
+		if done[g] {
+			continue
+		}
+		done[g] = true
+		u := unitConf{group: g}
+		for _, name := range g.Sinks {
+			for _, m := range c.Sinks {
+				if m.Name == name {
+					u.sinks = append(u.sinks, m)
+				}
+			}
+		}
+		all = append(all, u)
+	}
+	return all
+}
+
+func (u unitConf) name() string {
+	if u.group != nil {
+		return u.group.Name
+	}
+	return u.sinks[0].Name
+}
+
+// word is what a unit is called in a report.
+func (u unitConf) word() string {
+	if u.group != nil {
+		return "sink group " + u.group.Name
+	}
+	return "sink " + u.sinks[0].Name
+}
+
+func (u unitConf) channel() string { return u.sinks[0].Channel }
+
+// deadLetter is the channel of the first sink that has one.
+func (u unitConf) deadLetter() string {
+	for _, s := range u.sinks {
+		if s.DeadLetter != "" {
+			return s.DeadLetter
+		}
+	}
+	return ""
+}
+
+// same tells whether nothing of a unit differs.
+func (u unitConf) same(o unitConf) bool {
+	if (u.group == nil) != (o.group == nil) || u.group != nil && (!u.group.Same(&o.group.Component) || !slices.Equal(u.group.Sinks, o.group.Sinks)) {
+		return false
+	}
+	return slices.EqualFunc(u.sinks, o.sinks, func(a, b *conf.Sink) bool { return a.Same(&b.Component) })
+}
+
+// unit is what takes from a channel: a runner with its sink, or its group of
+// sinks. It is replaced as one.
+type unit struct {
+	a      *Agent
+	conf   unitConf
+	runner *SinkRunner
+	sinks  []*sinkNode // the sink; or those of the group, and then its processor
+
+	stop, endDrain context.CancelFunc
+	ended          chan struct{} // the runner's goroutine is; nil before it starts
+}
+
+type sinkNode struct {
+	name, typ string
+	sink      Sink
+	cells     *metric.Group // nil for a group
+	open      bool          // used by the runner's goroutine, and when there is none
+	waiting   bool          // not open yet, to be tried again
+}
+
+// late notes that the sink waits to be opened.
+func (s *sinkNode) late(u *unit, err error) {
+	s.waiting = true
+	u.runner.fail(err)
+}
+
+func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
+	u := &unit{a: a, conf: c}
+	var members []Sink
+	batch := 0
+	for _, s := range c.sinks {
+		n := &sinkNode{name: s.Name, typ: s.Type, cells: a.group(metric.Sink, s.Name)}
+		n.sink = newMetered(s.Bound.(Sink), n.cells, a.w.Now, or0(s.Keys.BatchSize()))
+		u.sinks = append(u.sinks, n)
+		members = append(members, n.sink)
+	}
+	sink := members[0]
+	batch = or0(c.first().Keys.BatchSize())
+	if c.group != nil {
+		p := c.group.Bound.(SinkProcessor)
+		p.Group(members)
+		u.sinks = append(u.sinks, &sinkNode{name: c.group.Name, typ: c.group.Type, sink: p})
+		sink = p
+	}
+	u.runner = &SinkRunner{
+		Name: c.name(), Log: a.w.Log.With("sink", c.name()), Sink: sink,
+		Channel: channelOf(c.channel(), channels), Dead: channelOf(c.deadLetter(), channels),
+		Take: Take{Events: batch},
+	}
+	return u
+}
+
+// first is the sink whose batch size counts: the first with a dead letter channel, or else the first.
+func (u unitConf) first() *conf.Sink {
+	for _, s := range u.sinks {
+		if s.DeadLetter != "" {
+			return s
+		}
+	}
+	return u.sinks[0]
+}
+
+func (u *unit) say(s *sinkNode, err error) error {
+	return fmt.Errorf("sink %s (%s): %w", s.name, s.typ, err)
+}
+
+// open opens all sinks, or none.
+func (u *unit) open(ctx context.Context) error {
+	for _, s := range u.sinks {
+		if err := u.openSink(ctx, s); err != nil {
+			u.close()
+			return u.say(s, err)
+		}
+	}
+	return nil
+}
+
+func (u *unit) openSink(ctx context.Context, s *sinkNode) error {
+	env := u.a.env("sink", s.name, s.cells)
+	ch := u.runner.Channel
+	if err := ch.recorded(ctx); err != nil {
+		return fmt.Errorf("channel %s has not stored what the last sink acked: %w", ch.Name, err)
+	}
+	env.Marks = ch.Marks()
+	env.MaxEvents = int(ch.transaction.Load())
+	if err := s.sink.Open(ctx, env); err != nil {
+		return err
+	}
+	s.open = true
+	u.a.started(s.cells)
+	return nil
+}
+
+// close closes what is open, the group's processor first.
+func (u *unit) close() {
+	for _, s := range slices.Backward(u.sinks) {
+		if !s.open {
+			continue
+		}
+		s.open = false
+		grace, cancel := context.WithTimeout(u.a.drain.hard, closeGrace)
+		if err := s.sink.Close(grace); err != nil {
+			u.a.w.Log.Error("close sink", "sink", s.name, "error", err)
+		}
+		cancel()
+		u.a.stopped(s.cells)
+	}
+}
+
+// start starts the runner.
+func (u *unit) start() {
+	var work, drain context.Context
+	work, u.stop = context.WithCancel(u.a.work)
+	drain, u.endDrain = context.WithCancel(context.WithoutCancel(u.a.work))
+	u.ended = make(chan struct{})
+	go func() {
+		defer close(u.ended)
+		defer u.endDrain()
+		defer u.stop()
+		u.run(work, drain)
+	}()
+}
+
+// run opens what could not be opened yet, every few seconds, and then runs the runner.
+func (u *unit) run(work, drain context.Context) {
+	for _, s := range u.sinks {
+		for s.waiting {
+			sleep(work, openPause)
+			if work.Err() != nil {
+				return
+			}
+			if err := u.openSink(work, s); err != nil {
+				u.a.w.Log.Error("unable to start, will try again", "sink", s.name, "error", err, "pause", openPause)
+				continue
+			}
+			s.waiting = false
+			u.runner.succeed()
+		}
+	}
+	u.runner.Run(work, drain)
+}
+
+// halt ends the runner and closes its sinks. With empty it delivers first what
+// the channel holds; else that stays there for another runner. What is not
+// delivered when ctx ends is rolled back.
+func (u *unit) halt(ctx context.Context, empty bool) {
+	u.runner.stay.Store(!empty)
+	defer context.AfterFunc(ctx, u.endDrain)()
+	u.stop()
+	<-u.ended
+	u.close()
+}
+
+// again is the configuration of a unit with components that were never opened.
+func (u unitConf) again(cat conf.Catalog) unitConf {
+	if cat == nil {
+		return u
+	}
+	var n unitConf
+	for _, s := range u.sinks {
+		c := *s
+		c.Component = again(cat, s.Component, nil)
+		n.sinks = append(n.sinks, &c)
+	}
+	if u.group != nil {
+		g := *u.group
+		g.Component = again(cat, u.group.Component, u.group.Sinks)
+		n.group = &g
+	}
+	return n
+}
