@@ -43,7 +43,7 @@ func TestCommandLine(t *testing.T) {
 		{"version", "version", nil, exitOK, "Source code repository"},
 		{"version as an option", "--version", nil, exitOK, "Revision: "},
 		{"Flume's client", "avro-client -H localhost -p 1", nil, exitUsage, "not in this version yet"},
-		{"Flume's tools", "tool FCINTEGRITYTOOL", nil, exitUsage, "Flume's own channel files"},
+		{"Flume's tools", "tool FCINTEGRITYTOOL", nil, exitUsage, "channel fsck"},
 
 		{"agent without a file", "agent -n a1", nil, exitUsage, "use --conf-file"},
 		{"agent with an unknown option", "agent --name a1 --nmae a2", nil, exitUsage, "no option -nmae"},

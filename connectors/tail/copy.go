@@ -159,7 +159,6 @@ func (t *tailer) succeeded(f *file) bool {
 	if read {
 		return false
 	}
-	t.precede(f.dir, f.name, c)
 	t.log.Info("file is gone or truncated, its copy is read on", "file", f.path, "copy", path, "bytes", fi.Size()-f.st.pos)
 	return true
 }

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/vfs"
 )
@@ -32,22 +31,12 @@ type stream struct {
 	id   string // random; the name in the channels has the source's name before it
 	name string
 	pos  int64        // read and handed to the outlet up to here
-	part [lines.Streams]part
+	sent int64        // position of the last batch; less than pos where bytes gave no event
+	done atomic.Int64 // stored up to here
 	tail print
 	past []print // some earlier ones, the oldest first
 	born int64   // when its file was made, ns; 0: not known
 	kept bool    // its name is on disk
-
-	joined  bool          // its lines go through a joiner
-	join    *lines.Joiner // made when the first of them is read
-	headers core.Headers  // of the file, for what is unfinished when that is gone
-}
-
-// part is one of the texts in a stream. Where lines are events there is only lines.Raw.
-type part struct {
-	sent   int64        // position of the last batch; less than that of the stream where bytes gave no event
-	done   atomic.Int64 // stored up to here
-	unsent int64        // if not 0: 1 + where the events begin that were made and could not be sent
 }
 
 // isIn reports whether an open file has the stream's content, and takes note of
@@ -64,51 +53,10 @@ func (st *stream) isIn(f vfs.File) bool {
 // stored is the position that may be written down. What follows the last batch
 // and gave no event counts as stored with it.
 func (st *stream) stored() int64 {
-	if st.joined {
-		p := st.positions()
-		return p.Safe()
-	}
-	raw := &st.part[lines.Raw]
-	if d := raw.done.Load(); d < raw.sent {
+	if d := st.done.Load(); d < st.sent {
 		return d
 	}
 	return st.pos
-}
-
-// positions is stored for each text of a stream whose lines are joined.
-func (st *stream) positions() (p lines.Positions) {
-	if st.join != nil {
-		p = st.join.Positions(st.pos)
-	}
-	for s := range p {
-		switch part, d := &st.part[s], st.part[s].done.Load(); {
-		case d < part.sent:
-			p[s] = d
-		case part.unsent > 0:
-			p[s] = max(d, part.unsent-1)
-		default:
-			p[s] = max(p[s], d)
-		}
-	}
-	return p
-}
-
-// texts is how many of the texts a stream may have.
-func (st *stream) texts() int {
-	if st.joined {
-		return lines.Streams
-	}
-	return 1
-}
-
-// answered reports whether all that was sent is stored.
-func (st *stream) answered() bool {
-	for s := range st.part {
-		if st.part[s].done.Load() < st.part[s].sent {
-			return false
-		}
-	}
-	return true
 }
 
 // reached takes note of the fingerprint before a new position. Some earlier
@@ -148,15 +96,9 @@ func (st *stream) covers(f vfs.File, size int64) bool {
 }
 
 // at rests the stream at a position.
-func (st *stream) at(pos int64) { st.resume(lines.At(pos)) }
-
-// resume rests the stream at the positions of its texts.
-func (st *stream) resume(p lines.Positions) {
-	st.pos = p.Safe()
-	for s := range p {
-		st.part[s].sent = p[s]
-		st.part[s].done.Store(p[s])
-	}
+func (st *stream) at(pos int64) {
+	st.pos, st.sent = pos, pos
+	st.done.Store(pos)
 }
 
 // print is the fingerprint of a stream: the checksum of the n bytes before an
@@ -232,7 +174,6 @@ type file struct {
 	scanned  int64 // no newline between the position and here
 	failing  bool  // the last opening or reading failed, which was said
 	retry    time.Time
-	waiting  time.Time // since then, for the file that had its name before
 	moves    int64 // the stored position when last looked at
 	stuck    time.Time
 	released bool // no longer followed
@@ -288,7 +229,7 @@ func (f *file) close() {
 // newStream makes a stream that no channel has heard of.
 func (t *tailer) newStream(id identity) *stream {
 	name := strconv.FormatUint(id.dev, 16) + "-" + strconv.FormatUint(id.ino, 10) + "-" + strconv.FormatUint(rand.Uint64(), 36)
-	return &stream{id: name, name: t.env.Name + ":" + name, joined: !t.c.lines.Plain()}
+	return &stream{id: name, name: t.env.Name + ":" + name}
 }
 
 // header sets the headers of f's events.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -31,7 +30,6 @@ type record struct {
 	past   []print // at most maxPast
 	born   int64   // when the file was made, ns
 	mtime  int64   // of the file when it was last read to its end, ns
-	texts  *lines.Positions // where lines are joined: pos is the least of them
 	taken  bool    // a file has it
 }
 
@@ -231,14 +229,6 @@ func appendRecords(to []byte, records []*record) []byte {
 				to[len(to)-1] = '"'
 			}
 		}
-		if r.texts != nil {
-			to = append(to, `,"texts":"`...)
-			for _, n := range r.texts {
-				to = strconv.AppendInt(to, n, 10)
-				to = append(to, ' ')
-			}
-			to[len(to)-1] = '"'
-		}
 		number(`,"born":`, r.born)
 		number(`,"mtime":`, r.mtime)
 		to = append(to, `,"stream":`...)
@@ -339,7 +329,7 @@ func parsePositions(data []byte) (entries []*record, bad damage) {
 			continue
 		}
 		e.anyDev = true
-		e.stream, e.tail, e.past, e.texts, e.born, e.mtime = "", print{}, nil, nil, 0, 0
+		e.stream, e.tail, e.past, e.born, e.mtime = "", print{}, nil, 0, 0
 		entries = append(entries, e)
 	}
 }
@@ -387,8 +377,6 @@ func parseRecord(v jsontext.Value) (*record, error) {
 			r.tail.sum = uint32(n)
 		case "past":
 			r.past, err = parsePast(scalar(v))
-		case "texts":
-			r.texts, err = parseTexts(scalar(v))
 		case "born":
 			r.born, err = strconv.ParseInt(scalar(v), 10, 64)
 		case "mtime":
@@ -417,23 +405,6 @@ func parseRecord(v jsontext.Value) (*record, error) {
 
 // maxPast is how many earlier fingerprints are kept between runs.
 const maxPast = 2
-
-// parseTexts reads the positions of texts.
-func parseTexts(text string) (*lines.Positions, error) {
-	words := strings.Fields(text)
-	var p lines.Positions
-	if len(words) != len(p) {
-		return nil, errors.New("not a list of positions")
-	}
-	for i, w := range words {
-		n, err := strconv.ParseUint(w, 10, 63)
-		if err != nil {
-			return nil, err
-		}
-		p[i] = int64(n)
-	}
-	return &p, nil
-}
 
 // parsePast reads earlier fingerprints: three numbers each.
 func parsePast(text string) ([]print, error) {
@@ -544,10 +515,6 @@ func parseSide(data []byte) (records []*record, written []string, err error) {
 func (f *file) record() *record {
 	r := &record{id: f.id, path: f.path, stream: f.st.id, pos: f.st.stored(), tail: f.st.tail, born: f.st.born}
 	r.past = f.st.past[max(0, len(f.st.past)-maxPast):]
-	if f.st.joined {
-		p := f.st.positions()
-		r.pos, r.texts = p.Safe(), &p
-	}
 	if !f.read.IsZero() {
 		r.mtime = f.read.UnixNano()
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
 )
@@ -39,7 +38,6 @@ type tailer struct {
 	files    []*file // in order of discovery
 	lost     []*file // without a name and not open
 	retired  []*stream
-	left     []*stream // of files that are gone, with an unfinished event
 	round    []*file // being read
 	skipping bool    // files found now begin at their end
 
@@ -69,7 +67,6 @@ type tailer struct {
 	truncations, lostBytes      *metric.Extra
 	splits, drops, holes        *metric.Extra
 	behind, openFiles, stuckFor *metric.Extra
-	counters                    *lines.Counters // nil where lines are not joined
 }
 
 // parcel is a batch on its way to the goroutine that sends.
@@ -80,7 +77,7 @@ type parcel struct {
 
 func newTailer(s *source, env core.Env, dirs []*dir) *tailer {
 	m := env.Metrics
-	t := &tailer{
+	return &tailer{
 		c: s, env: env, log: env.Log, dirs: dirs, byID: make(map[identity]*file),
 		truncations: m.Counter("truncations_total", "Files whose content was replaced: truncated, or written anew under the same inode."),
 		lostBytes:   m.Counter("bytes_lost_total", "Bytes that were truncated before they could be read: at least so many."),
@@ -91,10 +88,6 @@ func newTailer(s *source, env core.Env, dirs []*dir) *tailer {
 		openFiles:   m.Gauge("files_open", "Files that are open."),
 		stuckFor:    m.Gauge("stuck_seconds", "How long the worst file has had unread bytes while its position did not move."),
 	}
-	if !s.lines.Plain() {
-		t.counters = lines.NewCounters(m)
-	}
-	return t
 }
 
 // run follows the files until ctx ends, and then until they are at rest or the
@@ -193,9 +186,6 @@ func (t *tailer) begin() {
 // loop reads in rounds: every file with something new has one turn in a round.
 func (t *tailer) loop() error {
 	for !t.over {
-		if err := t.settleLeft(); err != nil {
-			return ended(err)
-		}
 		round := t.ready()
 		if len(round) == 0 {
 			if t.draining && t.quiet >= quietPolls {
@@ -356,37 +346,26 @@ func (t *tailer) leave() {
 
 var errOver = errors.New("the drain is over")
 
-// ended is err, unless that only says that the drain is over.
-func ended(err error) error {
-	if errors.Is(err, errOver) {
-		return nil // what is left is read after the next start
-	}
-	return err
-}
-
-// send hands a batch of a text of st that ends at pos over to be sent. While it
-// waits it goes on looking, so that files are open before they are rotated away.
-func (t *tailer) send(b *core.Batch, st *stream, text lines.Stream, pos int64) error {
+// send hands a batch of st that ends at pos over to be sent. While it waits it
+// goes on looking, so that files are open before they are rotated away.
+func (t *tailer) send(b *core.Batch, st *stream, pos int64) error {
 	if !st.kept {
 		t.trySave()
 	}
-	part := &st.part[text]
-	b.Mark(text.Of(st.name), pos)
+	b.Mark(st.name, pos)
 	b.Resize()
 	cells := t.env.Metrics
 	cells.AppendBatchReceived.Add(1)
 	p := parcel{b, func(err error) {
 		if err == nil {
-			part.done.Store(pos)
+			st.done.Store(pos)
 			cells.AppendBatchAccepted.Add(1)
 		}
 	}}
 	for {
 		select {
 		case t.queue <- p:
-			if part.sent = pos; !st.joined {
-				st.pos = pos
-			}
+			st.pos, st.sent = pos, pos
 			t.quiet = 0
 			return nil
 		case err := <-t.failed:
@@ -453,15 +432,12 @@ func (t *tailer) tick() {
 	t.openFiles.Set(int64(open))
 	t.stuckFor.Set(stuck)
 	t.files = slices.DeleteFunc(t.files, func(f *file) bool { return f.released })
-	t.due(now)
 	t.retired = slices.DeleteFunc(t.retired, func(st *stream) bool {
-		if !st.answered() {
-			return false
+		gone := st.done.Load() >= st.sent
+		if gone {
+			t.out.Forget(st.name)
 		}
-		for text := range lines.Stream(st.texts()) {
-			t.out.Forget(text.Of(st.name))
-		}
-		return true
+		return gone
 	})
 	t.tickAt = begun.Add(tickShare * time.Since(begun))
 	if t.changed && !now.Before(t.saveAt) {

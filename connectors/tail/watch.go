@@ -10,7 +10,6 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -20,7 +19,6 @@ type dir struct {
 	groups  []*group
 	files   map[string]*file // by name, those whose path leads to them
 	held    map[string]held
-	before  map[string]*file // by name, those that had it until now
 	due     time.Time // of the next listing
 	listing uint64
 	failing bool // it can not be listed, which was said
@@ -201,9 +199,6 @@ func (t *tailer) discover(d *dir, g *group, name, path string, id identity, fi f
 	case r != nil:
 		t.resume(f, r, fi.Size())
 		f.moved = f.moved && r.path != path
-		if r.path != path && filepath.Dir(r.path) == d.path {
-			t.precede(d, filepath.Base(r.path), f)
-		}
 	case t.skipping:
 		f.st = t.newStream(id)
 		f.st.at(fi.Size())
@@ -230,7 +225,6 @@ func (t *tailer) follow(f *file) {
 func (t *tailer) rename(f *file, d *dir, g *group, name, path string) {
 	if f.named && f.dir.files[f.name] == f {
 		delete(f.dir.files, f.name)
-		t.precede(f.dir, f.name, f)
 	}
 	t.log.Info("file was renamed", "from", f.path, "to", path)
 	f.dir, f.group, f.name, f.path, f.named = d, g, name, path, true
@@ -245,7 +239,6 @@ func (t *tailer) rename(f *file, d *dir, g *group, name, path string) {
 func (t *tailer) orphan(f *file) {
 	if f.dir.files[f.name] == f {
 		delete(f.dir.files, f.name)
-		t.precede(f.dir, f.name, f)
 	}
 	f.named = false
 	f.dir.due = time.Time{} // it may have another name there
@@ -293,29 +286,12 @@ func (t *tailer) resume(f *file, r *record, size int64) {
 
 // recall makes the stream of a record, at the position that the channels have or else the record.
 func (t *tailer) recall(r *record) *stream {
-	st := &stream{
-		id: r.stream, name: t.env.Name + ":" + r.stream, tail: r.tail, past: slices.Clone(r.past), born: r.born, kept: r.tail.n > 0,
-		joined: !t.c.lines.Plain(),
+	st := &stream{id: r.stream, name: t.env.Name + ":" + r.stream, tail: r.tail, past: slices.Clone(r.past), born: r.born, kept: r.tail.n > 0}
+	pos := r.pos
+	if p, ok := t.out.Position(st.name); ok {
+		pos = p
 	}
-	if r.texts == nil {
-		pos := r.pos
-		if p, ok := t.out.Position(st.name); ok {
-			pos = p
-		}
-		st.at(pos)
-		return st
-	}
-	// What the channels have of a text may end long before what was read of it
-	// and gave no event.
-	texts := *r.texts
-	for text := range lines.Stream(lines.Streams) {
-		if p, ok := t.out.Position(text.Of(st.name)); ok {
-			texts[text] = max(texts[text], p)
-		}
-	}
-	if st.resume(texts); !st.joined {
-		st.at(st.pos) // the keys were removed
-	}
+	st.at(pos)
 	return st
 }
 
@@ -362,7 +338,6 @@ func (t *tailer) strays(d *dir) {
 		f.size, f.mtime = f.st.pos, f.read
 		t.header(f)
 		t.follow(f)
-		t.precede(d, name, f)
 		t.lost = append(t.lost, f)
 	}
 	t.pending = slices.DeleteFunc(t.pending, func(r *record) bool { return r.taken })
@@ -480,13 +455,7 @@ func (t *tailer) drop(f *file) {
 }
 
 // retire lets the channels forget a stream, once they have stored all of it.
-func (t *tailer) retire(st *stream) {
-	if st.join != nil {
-		t.left = append(t.left, st)
-		return
-	}
-	t.retired = append(t.retired, st)
-}
+func (t *tailer) retire(st *stream) { t.retired = append(t.retired, st) }
 
 // note takes in an event of the watcher: a hint, never truth. It returns the
 // file that the name leads to, if that is followed.
