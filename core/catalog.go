@@ -16,6 +16,7 @@ type Catalog struct {
 	Selectors    []Type[Selector]
 	Processors   []Type[SinkProcessor]
 	Interceptors []Type[Interceptor]
+	Filters      []Type[conf.Filter]
 	Absent       []Absent
 }
 
@@ -51,11 +52,13 @@ func (c *Catalog) Entries(kind conf.Kind) []Entry {
 		return entries(kind, c.Processors)
 	case conf.KindInterceptor:
 		return entries(kind, c.Interceptors)
+	case conf.KindFilter:
+		return entries(kind, c.Filters)
 	}
 	return nil
 }
 
-func entries[T Component](kind conf.Kind, types []Type[T]) []Entry {
+func entries[T conf.Binder](kind conf.Kind, types []Type[T]) []Entry {
 	list := make([]Entry, len(types))
 	for i, t := range types {
 		list[i] = Entry{kind, t.Name, t.Doc, t.Aliases, func() conf.Binder { return t.New() }}

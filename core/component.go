@@ -223,7 +223,7 @@ type SinkProcessor interface {
 }
 
 // Type is an entry of the catalogue.
-type Type[T Component] struct {
+type Type[T conf.Binder] struct {
 	Name    string   // Flume's alias, lower case
 	Doc     string   // one sentence
 	Aliases []string // further names, and historical class names

@@ -100,6 +100,8 @@ func absent() []core.Absent {
 			"jdbc", "com.stratio.ingestion.sink.jdbc.JDBCSink"),
 
 		// The rest.
+		no(conf.KindFilter, "credential stores of Hadoop are not read: put each secret into a file of its own and use type = file, or type = env",
+			"hadoop", pkg+"configfilter.HadoopCredentialStoreConfigFilter"),
 		no(selector, "not in this version yet; Flume itself drops a source that names it",
 			"load_balancing", pkg+"channel.LoadBalancingChannelSelector"),
 		no(group, "not in this version yet; failover is, and several sinks may take from one channel without a group",

@@ -14,6 +14,8 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/channel/file"
 	"github.com/millrace/millrace/core/channel/memory"
+	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/configfilter"
 	"github.com/millrace/millrace/core/interceptor"
 	"github.com/millrace/millrace/core/selector"
 	"github.com/millrace/millrace/core/sinkgroup"
@@ -54,6 +56,11 @@ func Catalog() *core.Catalog {
 			interceptor.Timestamp,
 			interceptor.Host,
 			interceptor.Static,
+		},
+		Filters: []core.Type[conf.Filter]{
+			configfilter.Env,
+			configfilter.External,
+			configfilter.File,
 		},
 		Absent: absent(),
 	}

@@ -243,7 +243,7 @@ func TestEveryComponentRuns(t *testing.T) {
 				args := []string{
 					"--strict", "-f", file, "-Ddir=" + dir, "-Dport=" + freePort(t), "--state-dir", filepath.Join(dir, "state"),
 				}
-				if code, _, said := call(t, nil, append([]string{"agent", "--validate-only"}, args...)...); code != exitOK || said != "" {
+				if code, _, said := call(t, home, append([]string{"agent", "--validate-only"}, args...)...); code != exitOK || said != "" {
 					t.Fatalf("%d %s", code, said)
 				}
 				r := start(t, args...).ready()

@@ -19,6 +19,7 @@ type source struct {
 	files           []string
 	name            string
 	strict, lenient bool
+	offline         bool
 	sys             map[string]string
 }
 
@@ -37,7 +38,7 @@ func (s *source) options(p *Program) conf.Options {
 	}
 	connectors.SetDefaults(func(name string) string { return s.sys[name] }, env)
 	return conf.Options{
-		Files: s.files, Sys: s.sys, Env: p.Env, Strict: s.strict,
+		Files: s.files, Sys: s.sys, Env: p.Env, Strict: s.strict, Offline: s.offline,
 		Lenient: s.lenient || p.asFlume() && !s.strict,
 	}
 }
@@ -120,6 +121,7 @@ func (p *Program) validate(args []string) int {
 	s := source{sys: sys}
 	f := newFlags(p, "validate")
 	s.flags(f)
+	f.Bool(&s.offline, "offline", "", "do not ask config filters: values that come from them are not checked")
 	format := "text"
 	f.OneOf(&format, "format", "form of the answer", "text", "json")
 	if code, ok := f.parse(args); !ok {

@@ -120,7 +120,7 @@ func (p page) faults(cat *core.Catalog, file, body string, line int) (faults []s
 // checkExample checks a configuration as validate --strict does, with an environment that is empty.
 func checkExample(cat *core.Catalog, file, text string) conf.Faults {
 	o := conf.FromText(file, text)
-	o.Strict = true
+	o.Strict, o.Offline = true, true
 	o.Env = func(string) (string, bool) { return "", false }
 	loaded, faults := conf.Load(o)
 	if loaded == nil {

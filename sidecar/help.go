@@ -24,6 +24,7 @@ var kinds = []kindName{
 	{conf.KindChannel, []string{"channel"}, "Channels"},
 	{conf.KindGroup, []string{"processor", "sinkprocessor", "sinkgroup"}, "Sink processors"},
 	{conf.KindSink, []string{"sink"}, "Sinks"},
+	{conf.KindFilter, []string{"configfilter", "filter"}, "Config filters"},
 }
 
 func kindWord(kind conf.Kind) string {

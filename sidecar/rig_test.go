@@ -76,12 +76,15 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// home is the environment of agents.
+var home = map[string]string{"HOME": "/"}
+
 // start runs an agent with these arguments; it is stopped at the end of the test at the latest.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
 	r := &running{t: t, signals: make(chan os.Signal, 2), out: new(buffer), err: new(buffer), code: make(chan int, 1)}
 	p := Program{
-		Args: append([]string{"millrace", "agent", "--admin", "127.0.0.1:0"}, args...), Env: lookup(nil),
+		Args: append([]string{"millrace", "agent", "--admin", "127.0.0.1:0"}, args...), Env: lookup(home),
 		Stdout: r.out, Stderr: r.err, Signals: r.signals,
 	}
 	go func() { r.code <- Run(p) }()

@@ -61,7 +61,7 @@ func configurationSchema(cat *core.Catalog) conf.Object {
 	for _, list := range []struct {
 		name string
 		of   conf.Object
-	}{{"sources", ref("source")}, {"channels", ref("channel")}, {"sinks", ref("sink")}, {"sinkgroups", group.Object()}} {
+	}{{"configfilters", ref("configfilter")}, {"sources", ref("source")}, {"channels", ref("channel")}, {"sinks", ref("sink")}, {"sinkgroups", group.Object()}} {
 		agent.Properties.Add(list.name, conf.Object{{Name: "type", Value: "object"}, {Name: "additionalProperties", Value: list.of}})
 	}
 	return conf.Object{

@@ -61,6 +61,9 @@ func (k *Keys) bind(props []Property) {
 	left := make(map[string]Property, len(props))
 	for _, p := range props {
 		left[p.Key] = p
+		if p.filtered {
+			k.secrets[p.Key] = true
+		}
 	}
 	for _, key := range k.list {
 		if !key.isMap {
@@ -153,7 +156,7 @@ func (k *Keys) read(key *Key, name, text string) {
 // bad reports a value that can not be used.
 func (k *Keys) bad(key *Key, name string, err error, hint string) {
 	severity, text := Error, err.Error()
-	if key.doc.Secret {
+	if k.secrets[name] {
 		text, hint = "the value, which is secret, is not valid", ""
 		if len(key.doc.Rules) > 0 {
 			text = "the value, which is secret, must be " + strings.Join(key.doc.Rules, " and ")
@@ -162,7 +165,7 @@ func (k *Keys) bad(key *Key, name string, err error, hint string) {
 	if key.orDefault {
 		severity = Warning
 		text += ": the default is used"
-		if key.doc.Default != "" && !key.doc.Secret {
+		if key.doc.Default != "" && !k.secrets[name] {
 			text = strings.TrimSuffix(text, " is used") + " " + key.doc.Default + " is used"
 		}
 	}

@@ -1,8 +1,6 @@
 package conf
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,7 +13,7 @@ import (
 // error left is an agent that is not in the text.
 func (t *Text) Build(agent string, cat Catalog, o Options) (*Agent, Faults) {
 	b := builder{
-		text: t, cat: cat, lenient: o.Lenient,
+		text: t, cat: cat, lenient: o.Lenient, offline: o.Offline, env: o.withDefaults().Env,
 		table:   table{name: agent, lists: map[string]Property{}, parts: map[string]map[string]*member{}},
 		agent:   &Agent{Name: agent},
 		secrets: map[string]bool{}, broken: map[string]bool{},
@@ -41,6 +39,8 @@ type builder struct {
 	text    *Text
 	cat     Catalog
 	lenient bool
+	offline bool
+	env     func(string) (string, bool)
 	table   table
 	agent   *Agent
 	faults  Faults
@@ -250,44 +250,5 @@ func (b *builder) early() {
 			f.Text, f.Hint = f.veiled, ""
 		}
 		b.add(f.Fault)
-	}
-}
-
-// filterReference is ${NAME['KEY']} of Flume's config filters, without the braces; the quotes must match.
-var filterReference = regexp.MustCompile(`^([^\[\]]+)\[(?:'[-_a-zA-Z0-9]+'|"[-_a-zA-Z0-9]+"|[-_a-zA-Z0-9]+)\]$`)
-
-func isFilterReference(name string) bool { return filterReference.MatchString(name) }
-
-// references finds ${...} without others inside.
-var references = regexp.MustCompile(`\$\{([^${}]+)\}`)
-
-// filters checks references to config filters, which are known to the grammar only.
-func (b *builder) filters() {
-	declared := map[string]bool{}
-	for _, d := range b.declared(listFilters) {
-		declared[d.name] = true
-	}
-	for _, p := range b.text.props {
-		agent, rest, _ := strings.Cut(p.Key, ".")
-		if agent != b.agent.Name || strings.HasPrefix(rest, listFilters+".") {
-			continue
-		}
-		told := map[string]bool{}
-		for _, match := range references.FindAllStringSubmatch(p.Value, -1) {
-			parts := filterReference.FindStringSubmatch(match[1])
-			if parts == nil || told[parts[1]] {
-				continue
-			}
-			told[parts[1]] = true
-			switch {
-			case declared[parts[1]]:
-				b.broken[p.Key] = true
-				b.report(Error, p.Pos, rest, "refers to config filter "+parts[1]+": config filters are not in this version",
-					"use ${env:NAME}")
-			default:
-				b.report(Warning, p.Pos, rest, fmt.Sprintf("%s stays as it is: there is no config filter %s", match[0], parts[1]),
-					"use ${env:NAME}")
-			}
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package conf_test
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,6 +20,17 @@ func (s stub) Keys(k *conf.Keys) {
 	}
 }
 
+// stubFilter is a config filter of the test catalog: it knows the environment, and dies of one key.
+type stubFilter struct{ stub }
+
+func (stubFilter) Value(key string, env func(string) (string, bool)) (string, bool, error) {
+	if key == "DIES" {
+		return "", false, errors.New("no such luck")
+	}
+	v, ok := env(key)
+	return v, ok, nil
+}
+
 // stubType is a type of the test catalog.
 type stubType struct {
 	name  string
@@ -32,6 +44,9 @@ type stubs map[conf.Kind][]stubType
 func (s stubs) Find(kind conf.Kind, typ string) (conf.Binder, string, string, bool) {
 	for _, t := range s[kind] {
 		if strings.EqualFold(t.name, typ) || t.class != "" && typ == "org.apache.flume."+t.class {
+			if kind == conf.KindFilter {
+				return stubFilter{stub{t.keys}}, t.name, "", true
+			}
 			return stub{t.keys}, t.name, "", true
 		}
 	}
@@ -236,6 +251,13 @@ var catalog = stubs{
 			texts(k, "topicHeader")
 			flags(k, "useFlumeEventFormat", "allowTopicOverride")
 			k.Map(&f.m[0], "kafka.producer.", "Settings of the producer.").As("kafka.producer.<name>")
+		}},
+	},
+	conf.KindFilter: {
+		{"env", "configfilter.EnvironmentVariableConfigFilter", nil},
+		{"external", "configfilter.ExternalProcessConfigFilter", func(k *conf.Keys) {
+			var s string
+			k.String(&s, "command", "", "").Required()
 		}},
 	},
 	conf.KindSelector: {

@@ -16,7 +16,7 @@ import (
 var update = flag.Bool("update", false, "write what is expected in testdata anew")
 
 // TestCheck runs the files of testdata/check. A file has cases, divided by ====; a case is a line with the agent and
-// options (strict, lenient, legacy, file=NAME for a second file), then text, ----, and what is said of it.
+// options (strict, lenient, offline, legacy, file=NAME for a second file), then text, ----, and what is said of it.
 func TestCheck(t *testing.T) {
 	files, err := filepath.Glob("testdata/check/*.txt")
 	if err != nil || len(files) == 0 {
@@ -71,7 +71,7 @@ func check(t *testing.T, input string) string {
 		case w == "legacy":
 			o.Sys["propertiesImplementation"] = "org.apache.flume.node.EnvVarResolverProperties"
 		default:
-			o.Strict, o.Lenient = o.Strict || w == "strict", o.Lenient || w == "lenient"
+			o.Strict, o.Lenient, o.Offline = o.Strict || w == "strict", o.Lenient || w == "lenient", o.Offline || w == "offline"
 		}
 	}
 	if len(texts) == 0 {

@@ -20,6 +20,7 @@ type Options struct {
 	Now      func() time.Time                  // for ${date:pattern}; nil: time.Now
 	ReadFile func(name string) ([]byte, error) // nil: the file system
 	Strict   bool                              // warnings are errors
+	Offline  bool                              // config filters are not asked; what waits for one is checked but for that value, and left out of the agent
 	Lenient  bool                              // faulty components are left out, as Flume does; errors are warnings
 }
 

@@ -14,6 +14,7 @@ const MaxFile = 16 << 20
 type Property struct {
 	Key, Value string
 	Pos        Pos
+	filtered   bool // the value comes from a config filter: it is a secret
 }
 
 // ParseProperties reads text as java.util.Properties does, to the letter: the properties in the order of the file, with
@@ -101,7 +102,7 @@ func (p *parser) property() {
 			"remove one of them", "")
 	}
 	p.last[name] = len(p.props)
-	p.props = append(p.props, Property{key, value, pos})
+	p.props = append(p.props, Property{Key: key, Value: value, Pos: pos})
 }
 
 // lineReader joins natural lines to logical ones: it is Properties.LineReader of the JDK, state for state.

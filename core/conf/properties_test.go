@@ -158,7 +158,7 @@ func FuzzParseProperties(f *testing.F) {
 		last := 0
 		for _, p := range props {
 			if !utf8.ValidString(p.Key) || !utf8.ValidString(p.Value) {
-				t.Fatalf("not UTF-8: %q", p)
+				t.Fatalf("not UTF-8: %+v", p)
 			}
 			if p.Pos.Line < last || p.Pos.Line < 1 || p.Pos.Line > lines {
 				t.Fatalf("line %d after %d of %d", p.Pos.Line, last, lines)
@@ -181,7 +181,7 @@ func FuzzParseProperties(f *testing.F) {
 		}
 		for i := range props {
 			if reread[i].Key != props[i].Key || reread[i].Value != props[i].Value {
-				t.Fatalf("written %q, read %q", props[i], reread[i])
+				t.Fatalf("written %+v, read %+v", props[i], reread[i])
 			}
 		}
 	})
