@@ -43,14 +43,15 @@ func main() {
 	rounds := flag.Int("rounds", 3, "rounds of each row")
 	only := flag.String("only", "", "rows whose name contains this")
 	peers := flag.Bool("peers", true, "run peers that are installed")
+	tails := flag.Bool("tail-matrix", false, "instead: what each program loses and repeats when files are rotated")
 	flag.Parse()
-	if err := bench(*dir, *bin, *size*1_000_000, *rounds, *only, *peers); err != nil {
+	if err := bench(*dir, *bin, *size*1_000_000, *rounds, *only, *peers, *tails); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(dir, bin string, size int64, rounds int, only string, peers bool) error {
+func bench(dir, bin string, size int64, rounds int, only string, peers, tails bool) error {
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "millrace-bench")
 		if err != nil {
@@ -64,6 +65,9 @@ func bench(dir, bin string, size int64, rounds int, only string, peers bool) err
 		return err
 	}
 	s := &stage{dir: dir, bin: bin, events: int(size / lineBytes), peers: peers}
+	if tails {
+		return s.matrix(only)
+	}
 	if err := s.input(); err != nil {
 		return err
 	}

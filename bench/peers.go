@@ -15,10 +15,7 @@ import (
 // addPeers adds what is installed: Flume and syslog-ng by e2e/services, rsyslog
 // from the system.
 func (s *stage) addPeers(rows []row) {
-	home := os.Getenv("MILLRACE_E2E_HOME")
-	if home == "" {
-		home = filepath.Join(os.Getenv("HOME"), ".cache", "millrace-e2e")
-	}
+	home := e2eHome()
 	if jars := filepath.Join(home, "lib", "flume"); exists(jars) {
 		rows[0].field = append(rows[0].field, contender{"flume", "memory channel, counted", s.flume(jars, parts+inMemory+tail+null)})
 		rows[2].field = append(rows[2].field, contender{"flume", "file channel, every put and take synced, counted", s.flume(jars, parts+onDisk+tail+roll)})
@@ -29,6 +26,14 @@ func (s *stage) addPeers(rows []row) {
 	if root := filepath.Join(home, "syslog-ng"); exists(filepath.Join(root, "usr", "sbin", "syslog-ng")) {
 		rows[3].field = append(rows[3].field, contender{"syslog-ng", "parsed, flow control, to /dev/null, counted by its own statistics", s.syslogNG(root)})
 	}
+}
+
+// e2eHome is where e2e/services keeps what it has fetched.
+func e2eHome() string {
+	if home := os.Getenv("MILLRACE_E2E_HOME"); home != "" {
+		return home
+	}
+	return filepath.Join(os.Getenv("HOME"), ".cache", "millrace-e2e")
 }
 
 func exists(name string) bool {
@@ -55,10 +60,7 @@ func (s *stage) flume(jars, conf string) func() (figure, error) {
 		if err := few.config(dir, conf, 0); err != nil {
 			return figure{}, err
 		}
-		args := strings.Fields("-XX:+UseSerialGC -Xmx512m --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED")
-		args = append(args, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon), "-cp", jars+"/*",
-			"org.apache.flume.node.Application", "-n", "a1", "-f", "flume.conf", "--no-reload-conf")
-		p, err := start(dir, "log", "java", args...)
+		p, err := startFlume(dir, jars, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon))
 		if err != nil {
 			return figure{}, err
 		}
@@ -145,16 +147,15 @@ log { source(n); destination(d); flags(flow-control); };
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o644); err != nil {
 			return figure{}, err
 		}
-		libs, modules, err := libraries(root)
+		libs, _, err := libraries(root)
+		if err != nil {
+			return figure{}, err
+		}
+		p, err := startSyslogNG(dir, root)
 		if err != nil {
 			return figure{}, err
 		}
 		ctl := filepath.Join(dir, "ctl")
-		p, err := start(dir, "log", "env", "LD_LIBRARY_PATH="+libs, filepath.Join(root, "usr/sbin/syslog-ng"), "-F", "--no-caps",
-			"-f", filepath.Join(dir, "conf"), "-R", filepath.Join(dir, "persist"), "-p", filepath.Join(dir, "pid"), "-c", ctl, "--module-path", modules)
-		if err != nil {
-			return figure{}, err
-		}
 		if err := p.until(20*time.Second, func() bool { return exists(ctl) }); err != nil {
 			return figure{}, err
 		}
