@@ -5,6 +5,7 @@
 #   run.sh conf FILE.conf...  these verdicts only
 #   run.sh show AGENT FILE    print one verdict
 #   run.sh properties         properties.jsonl only
+#   run.sh regex              what java.util.regex finds, for connectors/internal/javaregex
 #
 # The texts are read with the environment that testdata/flume/README.md names, and nothing else.
 . "$(dirname "$0")/../services/common.sh"
@@ -13,6 +14,10 @@ DATA="$(cd "$ORACLE/../../core/conf/testdata" && pwd)"
 SCRATCH=/tmp/millrace-oracle # the only place outside of which configuring a component of the corpus writes nothing
 
 need_java
+if [ "${1:-}" = regex ]; then
+  REGEX="$(cd "$ORACLE/../../connectors/internal/javaregex/testdata" && pwd)"
+  exec java -Dfile.encoding=UTF-8 "$ORACLE/Regex.java" "$REGEX/patterns.txt" "$REGEX/verdicts.jsonl"
+fi
 fetch_jars flume
 fetch_jars hadoop
 

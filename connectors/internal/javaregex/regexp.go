@@ -21,6 +21,7 @@ var ErrLimit = errors.New("the regular expression took longer than its time limi
 // Regexp is a Java regular expression, ready to match. It may be used from several goroutines.
 type Regexp struct {
 	source string
+	tree   *node
 	groups int
 	names  []string // by group; empty for those without
 	least  int      // characters that a match takes at least
@@ -74,7 +75,7 @@ func MustCompile(pattern string) *Regexp {
 }
 
 func build(source string, n *node, p *parser) (*Regexp, error) {
-	re := &Regexp{source: source, groups: p.groups, names: p.namesInOrder(), scope: scopeOf(n)}
+	re := &Regexp{source: source, tree: n, groups: p.groups, names: p.namesInOrder(), scope: scopeOf(n)}
 	re.least, _ = n.length()
 	for e := range endings {
 		re.fast[e] = sync.OnceValues(func() (*fast, error) { return compileFast(n, e) })
@@ -87,13 +88,14 @@ func build(source string, n *node, p *parser) (*Regexp, error) {
 		return slow, err
 	})
 	if !re.scope.none {
-		if _, err := re.fast[endsPlain](); err == nil {
-			return re, nil
+		if _, err := re.fast[endsPlain](); err != nil {
+			re.scope.none = true // such as one that grows too large there
 		}
-		re.scope.none = true // such as one that grows too large there
 	}
-	if _, err := re.slow(); err != nil {
-		return nil, &Error{Text: err.Error()}
+	if re.Backtracks() {
+		if _, err := re.slow(); err != nil {
+			return nil, &Error{Text: err.Error()}
+		}
 	}
 	return re, nil
 }
@@ -162,7 +164,8 @@ func (re *Regexp) Groups() int { return re.groups }
 
 // Backtracks reports whether the pattern needs, for some texts, the engine that can take long.
 func (re *Regexp) Backtracks() bool {
-	return re.scope.none || re.scope.ascii || re.scope.oneLine || re.scope.lastEnd && !re.scope.atEnd
+	s := &re.scope
+	return s.none || s.ascii || s.oneLine || s.lastEnd || s.context && re.least == 0
 }
 
 // Limit sets how long one match may take. It must not be called while re is used.
@@ -301,9 +304,9 @@ func (re *Regexp) Each(text []byte, f func(loc []int)) error {
 }
 
 // slide is Each of an expression that may match nothing and does not look around.
-func (g *fast) slide(text []byte, f func(loc []int)) {
+func (f *fast) slide(text []byte, found func(loc []int)) {
 	for at := 0; at <= len(text); {
-		loc := g.FindSubmatchIndex(text[at:])
+		loc := f.FindSubmatchIndex(text[at:])
 		if loc == nil {
 			return
 		}
@@ -312,7 +315,7 @@ func (g *fast) slide(text []byte, f func(loc []int)) {
 				loc[i] += at
 			}
 		}
-		f(loc)
+		found(loc)
 		if at = loc[1]; loc[0] == loc[1] {
 			_, n := utf8.DecodeRune(text[at:])
 			at += max(1, n)
