@@ -187,14 +187,14 @@ func TestLoadBalanceTimes(t *testing.T) {
 		for i, want := range []time.Duration{2, 4, 8, 10, 10} {
 			g.failed(m, nil, errors.New("down"))
 			g.failed(m, nil, errors.New("down")) // a second lease that the same failure rolls back
-			if got := m.restore.Sub(time.Now()); got != want*time.Second {
+			if got := time.Until(m.restore); got != want*time.Second {
 				t.Errorf("failure %d: left out for %v, want %v s", i+1, got, want)
 			}
 			time.Sleep(want*time.Second + 1)
 		}
 		time.Sleep(forgetAfter)
 		g.failed(m, nil, errors.New("down"))
-		if got := m.restore.Sub(time.Now()); got != 2*time.Second {
+		if got := time.Until(m.restore); got != 2*time.Second {
 			t.Errorf("after an hour: %v", got)
 		}
 	})
