@@ -13,7 +13,7 @@ import (
 
 // Source is the catalogue entry. Flume has no alias for it.
 var Source = core.Type[core.Source]{
-	Name: "stress", Doc: "Makes events of one size, as many and as fast as it is told.",
+	Name: "stress", Doc: "Makes events of one size, to load a flow with.",
 	Aliases: []string{"org.apache.flume.source.StressSource"},
 	New:     func() core.Source { return new(source) },
 }

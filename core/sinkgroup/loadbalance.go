@@ -64,7 +64,7 @@ func (g *loadBalance) Keys(k *conf.Keys) {
 	k.Check(func(r *conf.Report) {
 		g.names = r.Members()
 		if len(g.names) < 2 {
-			r.Error("processor.type", "load_balance takes at least two sinks, this group has %d: leave the group out", len(g.names))
+			r.Error("type", "load_balance takes at least two sinks, this group has %d: leave the group out", len(g.names))
 		}
 		if r.IsSet("selector.maxTimeOut") && !g.backoff {
 			r.Warn("selector.maxTimeOut", "has no effect without backoff = true")

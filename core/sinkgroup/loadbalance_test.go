@@ -259,7 +259,7 @@ func TestLoadBalanceFaults(t *testing.T) {
 		}
 	}
 	_, faults := conf.BindMembers(LoadBalance.New(), []string{"s1"}, nil)
-	if len(faults) != 1 || !strings.Contains(faults[0].Text, "at least two sinks") {
+	if len(faults) != 1 || !strings.HasPrefix(faults[0].String(), "type: load_balance takes at least two sinks") {
 		t.Error(fmt.Sprint(faults))
 	}
 }

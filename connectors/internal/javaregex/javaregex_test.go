@@ -161,6 +161,11 @@ func TestLimit(t *testing.T) {
 	if _, changed, err := re.Replace(nil, text, new(Replacement)); changed || !errors.Is(err, ErrLimit) {
 		t.Errorf("replace: %v %v", changed, err)
 	}
+	many := MustCompile(`(?<=a)b`)
+	many.Limit(time.Millisecond)
+	if err := many.Each([]byte(strings.Repeat("ab", 200_000)), func([]int) {}); !errors.Is(err, ErrLimit) {
+		t.Errorf("many matches, each of them quick: %v", err)
+	}
 	if found, err := MustCompile(`(a|aa|aaa)+$`).Match(text); found || err != nil {
 		t.Errorf("%v %v", found, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// DefaultLimit is how long one match may take where Go's own engine can not run a pattern.
+// DefaultLimit is how long a match, or all matches of Each, may take where Go's own engine can not run a pattern.
 const DefaultLimit = time.Second
 
 // ErrLimit says that a match took longer than its limit: the pattern tries too many ways on this text.
@@ -168,7 +168,7 @@ func (re *Regexp) Backtracks() bool {
 	return s.none || s.ascii || s.oneLine || s.lastEnd || s.context && re.least == 0
 }
 
-// Limit sets how long one match may take. It must not be called while re is used.
+// Limit sets how long a match, or all matches of Each, may take. It must not be called while re is used.
 func (re *Regexp) Limit(d time.Duration) {
 	build := re.slow
 	re.slow = sync.OnceValues(func() (*regexp2.Regexp, error) {
@@ -290,10 +290,13 @@ func (re *Regexp) Each(text []byte, f func(loc []int)) error {
 	if err != nil {
 		return err
 	}
-	for at := 0; at <= len(s.runes); {
+	for at, begin := 0, time.Now(); at <= len(s.runes); {
 		loc, err := s.from(at)
 		if loc == nil || err != nil {
 			return err
+		}
+		if time.Since(begin) > s.re.MatchTimeout {
+			return s.late()
 		}
 		f(loc)
 		if at = s.stop; s.start == s.stop {
@@ -362,7 +365,7 @@ func (re *Regexp) search(text []byte) (*search, error) {
 func (s *search) from(at int) ([]int, error) {
 	m, err := s.re.FindRunesMatchStartingAt(s.runes, at)
 	if err != nil {
-		return nil, fmt.Errorf("%w (%v)", ErrLimit, s.re.MatchTimeout) // the only error there is
+		return nil, s.late() // the only error there is
 	}
 	if m == nil {
 		return nil, nil
@@ -379,6 +382,8 @@ func (s *search) from(at int) ([]int, error) {
 	}
 	return loc, nil
 }
+
+func (s *search) late() error { return fmt.Errorf("%w (%v)", ErrLimit, s.re.MatchTimeout) }
 
 func (s *search) offset(i int) int {
 	if s.offsets == nil {
