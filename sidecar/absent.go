@@ -11,8 +11,7 @@ import (
 func absent() []core.Absent {
 	const (
 		source, channel, sink = conf.KindSource, conf.KindChannel, conf.KindSink
-		interceptor, selector = conf.KindInterceptor, conf.KindSelector
-		group                 = conf.KindGroup
+		interceptor           = conf.KindInterceptor
 		pkg                   = "org.apache.flume."
 	)
 	no := func(kind conf.Kind, instead string, names ...string) core.Absent {
@@ -32,8 +31,6 @@ func absent() []core.Absent {
 			"multiport_syslogtcp", pkg+"source.MultiportSyslogTCPSource"),
 		no(source, "not in this version yet; syslogudp takes datagrams of any text",
 			"netcatudp", pkg+"source.NetcatUdpSource"),
-		no(source, "not in this version yet; seq makes events",
-			"stress", pkg+"source.StressSource"),
 
 		// Sources that do not.
 		no(source, "JMS is an interface of Java: bridge the broker to http, or to Kafka",
@@ -102,20 +99,6 @@ func absent() []core.Absent {
 		// The rest.
 		no(conf.KindFilter, "credential stores of Hadoop are not read: put each secret into a file of its own and use type = file, or type = env",
 			"hadoop", pkg+"configfilter.HadoopCredentialStoreConfigFilter"),
-		no(selector, "not in this version yet; Flume itself drops a source that names it",
-			"load_balancing", pkg+"channel.LoadBalancingChannelSelector"),
-		no(group, "not in this version yet; failover is, and several sinks may take from one channel without a group",
-			"load_balance", pkg+"sink.LoadBalancingSinkProcessor"),
-		no(interceptor, "not in this version yet",
-			"remove_header", pkg+"interceptor.RemoveHeaderInterceptor$Builder"),
-		no(interceptor, "not in this version yet",
-			"regex_filter", pkg+"interceptor.RegexFilteringInterceptor$Builder"),
-		no(interceptor, "not in this version yet",
-			"regex_extractor", pkg+"interceptor.RegexExtractorInterceptor$Builder"),
-		no(interceptor, "not in this version yet",
-			"search_replace", pkg+"interceptor.SearchAndReplaceInterceptor$Builder"),
-		no(interceptor, "not in this version yet",
-			"uuid", pkg+"sink.solr.morphline.UUIDInterceptor$Builder"),
 		no(interceptor, "Morphlines are no longer maintained: change events where they are made, or after delivery",
 			"morphline", pkg+"sink.solr.morphline.MorphlineInterceptor$Builder"),
 	}

@@ -4,11 +4,14 @@ import (
 	"github.com/millrace/millrace/connectors/exec"
 	fileroll "github.com/millrace/millrace/connectors/file"
 	"github.com/millrace/millrace/connectors/http"
+	"github.com/millrace/millrace/connectors/json"
 	"github.com/millrace/millrace/connectors/logger"
 	"github.com/millrace/millrace/connectors/netcat"
 	"github.com/millrace/millrace/connectors/null"
+	"github.com/millrace/millrace/connectors/regex"
 	"github.com/millrace/millrace/connectors/seq"
 	"github.com/millrace/millrace/connectors/stdout"
+	"github.com/millrace/millrace/connectors/stress"
 	"github.com/millrace/millrace/connectors/syslog"
 	"github.com/millrace/millrace/connectors/tail"
 	"github.com/millrace/millrace/core"
@@ -30,6 +33,7 @@ func Catalog() *core.Catalog {
 			http.Source,
 			netcat.Source,
 			seq.Source,
+			stress.Source,
 			syslog.TCP,
 			syslog.UDP,
 			tail.Source,
@@ -47,15 +51,23 @@ func Catalog() *core.Catalog {
 		Selectors: []core.Type[core.Selector]{
 			selector.Replicating,
 			selector.Multiplexing,
+			selector.LoadBalancing,
 		},
 		Processors: []core.Type[core.SinkProcessor]{
 			sinkgroup.Default,
 			sinkgroup.Failover,
+			sinkgroup.LoadBalance,
 		},
 		Interceptors: []core.Type[core.Interceptor]{
 			interceptor.Timestamp,
 			interceptor.Host,
 			interceptor.Static,
+			interceptor.UUID,
+			regex.Filter,
+			regex.Extractor,
+			regex.SearchReplace,
+			regex.RemoveHeader,
+			json.Interceptor,
 		},
 		Filters: []core.Type[conf.Filter]{
 			configfilter.Env,

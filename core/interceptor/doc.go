@@ -1,4 +1,6 @@
-// Package interceptor holds the interceptors: timestamp, host, static.
+// Package interceptor holds the interceptors that need nothing but the standard
+// library: timestamp, host, static, uuid. Those with regular expressions, and
+// json, are connectors/regex and connectors/json.
 package interceptor
 
 import "github.com/millrace/millrace/core"

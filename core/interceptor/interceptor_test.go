@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +14,22 @@ import (
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
-func run(t *testing.T, typ core.Type[core.Interceptor], keys map[string]string, headers ...core.Header) core.Headers {
+// batch passes n events with the header k and further ones through an interceptor.
+func batch(t *testing.T, typ core.Type[core.Interceptor], keys map[string]string, n int, headers ...core.Header) []core.Event {
+	t.Helper()
+	i := open(t, typ, keys)
+	b := core.NewBatch()
+	h := core.NewHeaders(append(headers, core.Header{Key: "k", Value: "v"})...)
+	for range n {
+		b.Append(h, nil)
+	}
+	if err := i.Intercept(b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Events
+}
+
+func open(t testing.TB, typ core.Type[core.Interceptor], keys map[string]string) core.Interceptor {
 	t.Helper()
 	i := typ.New()
 	if _, faults := conf.Bind(i, keys); len(faults) > 0 {
@@ -23,6 +40,13 @@ func run(t *testing.T, typ core.Type[core.Interceptor], keys map[string]string, 
 	if err := i.Open(context.Background(), env); err != nil {
 		t.Fatal(err)
 	}
+	return i
+}
+
+// run passes two events that share their headers through an interceptor, which is called once for both.
+func run(t *testing.T, typ core.Type[core.Interceptor], keys map[string]string, headers ...core.Header) core.Headers {
+	t.Helper()
+	i := open(t, typ, keys)
 	b := core.NewBatch()
 	defer b.Release()
 	h := core.NewHeaders(headers...)
@@ -65,6 +89,46 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// Flume's TestUUIDInterceptor, and that each event has its own.
+func TestUUID(t *testing.T) {
+	const form = `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`
+	seen := make(map[string]bool)
+	for _, e := range batch(t, UUID, map[string]string{"headerName": "key", "prefix": "bar#"}, 1000) {
+		id := e.Headers.Value("key")
+		rest, ok := strings.CutPrefix(id, "bar#")
+		if !ok || !regexp.MustCompile(form).MatchString(rest) || seen[id] || e.Headers.Value("k") != "v" {
+			t.Fatalf("%q", id)
+		}
+		seen[id] = true
+	}
+	for keep, want := range map[string]bool{"true": true, "false": false} {
+		e := batch(t, UUID, map[string]string{"preserveExisting": keep}, 1, core.Header{Key: "id", Value: "foo"})[0]
+		if got := e.Headers.Value("id") == "foo"; got != want {
+			t.Errorf("preserveExisting=%s: %q", keep, e.Headers.Value("id"))
+		}
+	}
+	if got := batch(t, UUID, nil, 1)[0].Headers.Value("id"); len(got) != uuidText {
+		t.Errorf("defaults: %q", got)
+	}
+}
+
+// Their Flume names lead to the interceptors in any program that lists them.
+func TestNames(t *testing.T) {
+	cat := &core.Catalog{Interceptors: []core.Type[core.Interceptor]{Timestamp, Host, Static, UUID}}
+	for typ, want := range map[string]string{
+		"TIMESTAMP": "timestamp",
+		"org.apache.flume.interceptor.TimestampInterceptor$Builder":    "timestamp",
+		"org.apache.flume.interceptor.HostInterceptor$Builder":         "host",
+		"org.apache.flume.interceptor.StaticInterceptor$Builder":       "static",
+		"org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder": "uuid",
+		"org.apache.flume.interceptor.StaticInterceptor":               "static",
+	} {
+		if _, got, _, ok := cat.Find(conf.KindInterceptor, typ); !ok || got != want {
+			t.Errorf("%s leads to %q", typ, got)
+		}
+	}
+}
+
 func TestHost(t *testing.T) {
 	name, err := os.Hostname()
 	if err != nil {
@@ -80,5 +144,27 @@ func TestHost(t *testing.T) {
 	}
 	if got := run(t, Host, map[string]string{"preserveExisting": "true"}, core.Header{Key: "host", Value: "x"}).Value("host"); got != "x" {
 		t.Errorf("preserveExisting: got %q", got)
+	}
+}
+
+func BenchmarkInterceptors(b *testing.B) {
+	for _, typ := range []core.Type[core.Interceptor]{Timestamp, Host, Static, UUID} {
+		b.Run(typ.Name, func(b *testing.B) {
+			i := open(b, typ, nil)
+			h := core.NewHeaders(core.Header{Key: "file", Value: "/var/log/a.log"})
+			batch := core.NewBatch()
+			for range 1000 {
+				batch.Append(h, nil)
+			}
+			b.ReportAllocs() // of a batch of 1000 events with one set of headers
+			for b.Loop() {
+				for i := range batch.Events {
+					batch.Events[i].Headers = h
+				}
+				if err := i.Intercept(batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -1,2 +1,3 @@
-// Package selector holds the channel selectors: replicating and multiplexing.
+// Package selector holds the channel selectors: replicating,
+// multiplexing, load_balancing.
 package selector

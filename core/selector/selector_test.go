@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,5 +111,88 @@ func TestRequired(t *testing.T) {
 		if got := sel.Required(c); got != want {
 			t.Errorf("%s required: %v", channels[c], got)
 		}
+	}
+}
+
+// spread sends n events in one batch and gives the channel of each, by its place, and -1 for none or several.
+func spread(sel core.Selector, n int) []int {
+	b := core.NewBatch()
+	defer b.Release()
+	to := make([]int, n)
+	for i := range n {
+		b.Append(core.Headers{}, nil)
+		to[i] = -1
+	}
+	r := core.NewRoutes(len(channels))
+	sel.Select(b, r)
+	for c := range channels {
+		for _, i := range r.Picked(c, false) {
+			if to[i] >= 0 {
+				return []int{-1}
+			}
+			to[i] = c
+		}
+		if len(r.Picked(c, true)) > 0 {
+			return []int{-1}
+		}
+	}
+	return to
+}
+
+// Flume's testLoadBalancingSelector: one required channel an event, in turn, and the turn outlives the batch.
+func TestLoadBalancing(t *testing.T) {
+	sel, _ := open(t, LoadBalancing, "")
+	for _, want := range [][]int{{0}, {1, 2, 0, 1}, {}, {2, 0}} {
+		if got := spread(sel, len(want)); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	sel, _ = open(t, LoadBalancing, "policy=random")
+	seen := make(map[int]int)
+	for _, c := range spread(sel, 3000) {
+		seen[c]++
+	}
+	for c := range channels {
+		if seen[c] < 700 { // 14 standard deviations below the mean
+			t.Errorf("random: %v", seen)
+		}
+		if !sel.Required(c) {
+			t.Errorf("channel %d may be required", c)
+		}
+	}
+	_, faults := conf.BindMembers(LoadBalancing.New(), channels, map[string]string{"policy": "com.example.Weighted"})
+	if len(faults) != 1 || !strings.Contains(faults[0].Text, `"com.example.Weighted" must be one of ROUND_ROBIN, RANDOM`) {
+		t.Error(faults)
+	}
+}
+
+// One channel takes whole batches, as with the other selectors.
+func TestLoadBalancingOne(t *testing.T) {
+	sel := LoadBalancing.New()
+	if _, faults := conf.BindMembers(sel, channels[:1], nil); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	b := core.NewBatch()
+	defer b.Release()
+	b.Append(core.Headers{}, nil)
+	r := core.NewRoutes(1)
+	sel.Select(b, r)
+	if r.Picked(0, false) != nil {
+		t.Error("the batch is sent in parts")
+	}
+}
+
+func BenchmarkLoadBalancing(b *testing.B) {
+	sel := LoadBalancing.New()
+	if _, faults := conf.BindMembers(sel, channels, nil); len(faults) > 0 {
+		b.Fatal(faults)
+	}
+	batch := core.NewBatch()
+	for range 1000 {
+		batch.Append(core.Headers{}, nil)
+	}
+	b.ReportAllocs() // those are the routes'
+	for b.Loop() {
+		sel.Select(batch, core.NewRoutes(len(channels)))
 	}
 }

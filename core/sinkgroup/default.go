@@ -20,7 +20,7 @@ type single struct{ core.Sink }
 func (s *single) Keys(k *conf.Keys) {
 	k.Check(func(r *conf.Report) {
 		if n := len(r.Members()); n != 1 {
-			r.Error("processor.type", "the default processor takes exactly one sink, this group has %d: use failover or load_balance", n)
+			r.Error("type", "the default processor takes exactly one sink, this group has %d: use failover or load_balance", n)
 		}
 	})
 }

@@ -37,14 +37,21 @@ func (f *far) Write(_ context.Context, b *core.Batch) error {
 
 func failoverOf(t *testing.T, keys map[string]string, fars ...*far) core.SinkProcessor {
 	t.Helper()
-	names := []string{"s1", "s2", "s3"}[:len(fars)]
-	g := Failover.New()
-	if _, faults := conf.BindMembers(g, names, keys); faults.HasErrors() {
-		t.Fatal(faults)
-	}
-	var sinks []core.Sink
+	return groupOf(t, Failover, keys, writers(fars)...)
+}
+
+func writers(fars []*far) (sinks []core.Sink) {
 	for _, f := range fars {
 		sinks = append(sinks, core.WriterSink(f))
+	}
+	return sinks
+}
+
+func groupOf(t *testing.T, typ core.Type[core.SinkProcessor], keys map[string]string, sinks ...core.Sink) core.SinkProcessor {
+	t.Helper()
+	g := typ.New()
+	if _, faults := conf.BindMembers(g, []string{"s1", "s2", "s3"}[:len(sinks)], keys); faults.HasErrors() {
+		t.Fatal(faults)
 	}
 	g.Group(sinks)
 	if err := g.Open(context.Background(), sourcetest.NewEnv(t, "g")); err != nil {
@@ -135,12 +142,7 @@ func TestFaults(t *testing.T) {
 		"priority.s9=1":               "is not a sink of this group",
 		"priority.s1=high":            "is not a number",
 	} {
-		props := make(map[string]string)
-		for kv := range strings.FieldsSeq(keys) {
-			k, v, _ := strings.Cut(kv, "=")
-			props[k] = v
-		}
-		_, faults := conf.BindMembers(Failover.New(), []string{"s1", "s2"}, props)
+		_, faults := conf.BindMembers(Failover.New(), []string{"s1", "s2"}, props(keys))
 		if len(faults) != 1 || !strings.Contains(faults[0].String(), want) {
 			t.Errorf("%s: %v", keys, faults)
 		}

@@ -33,7 +33,7 @@ public class Regex {
         }
       }
       out.println(verdict(pattern, texts));
-      for (int i = 0; i < 2500; i++) {
+      for (int i = 0; i < 700; i++) {
         groups = 0;
         String p = alternatives(3);
         if (random.nextInt(6) == 0) p = pick("(?i)", "(?m)", "(?s)", "(?d)", "(?md)", "(?x)", "(?iu)", "(?U)") + p;
@@ -41,7 +41,7 @@ public class Regex {
         for (int t = 0; t < 4; t++) texts.add(text());
         out.println(verdict(p, texts));
       }
-      for (int i = 0; i < 500; i++) { // mostly not expressions at all
+      for (int i = 0; i < 300; i++) { // mostly not expressions at all
         StringBuilder b = new StringBuilder();
         for (int n = 1 + random.nextInt(9); n > 0; n--)
           b.append(pick("(", ")", "[", "]", "{", "}", "?", "*", "+", "|", "\\", "^", "$", ".", "-", "&&", "a", "b", "1", "2", ",", ":", "<", ">", "=", "!", "i", "x",

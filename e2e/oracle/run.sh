@@ -5,6 +5,8 @@
 #   run.sh conf FILE.conf...  these verdicts only
 #   run.sh show AGENT FILE    print one verdict
 #   run.sh properties         properties.jsonl only
+#   run.sh interceptors       what Flume's interceptors make of events, for connectors/regex
+#   run.sh regex              what java.util.regex finds, for connectors/internal/javaregex
 #
 # The texts are read with the environment that testdata/flume/README.md names, and nothing else.
 . "$(dirname "$0")/../services/common.sh"
@@ -13,7 +15,15 @@ DATA="$(cd "$ORACLE/../../core/conf/testdata" && pwd)"
 SCRATCH=/tmp/millrace-oracle # the only place outside of which configuring a component of the corpus writes nothing
 
 need_java
+if [ "${1:-}" = regex ]; then
+  REGEX="$(cd "$ORACLE/../../connectors/internal/javaregex/testdata" && pwd)"
+  exec java -Dfile.encoding=UTF-8 "$ORACLE/Regex.java" "$REGEX/patterns.txt" "$REGEX/verdicts.jsonl"
+fi
 fetch_jars flume
+if [ "${1:-}" = interceptors ]; then
+  exec java -Duser.timezone=Europe/Berlin -Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8 -cp "$LIB/flume/*" \
+    "$ORACLE/Interceptors.java" "$ORACLE/../../connectors/regex/testdata/cases.txt" >/dev/null 2>&1
+fi
 fetch_jars hadoop
 
 oracle() {

@@ -42,13 +42,12 @@ type node struct {
 	set      set
 	min, max int // kindRepeat; max may be unlimited
 	mode     mode
-	n        int    // group
-	name     string // kindRef by name
-	negative bool   // kindLook
-	behind   bool   // kindLook
-	unix     bool   // (?d): \n is the only line terminator
-	unicode  bool   // (?U), for bounds; for kindRef: the case of letters beyond ASCII
-	fold     bool   // kindRef: (?i)
+	n        int  // group
+	negative bool // kindLook
+	behind   bool // kindLook
+	unix     bool // (?d): \n is the only line terminator
+	unicode  bool // (?U), for bounds; for kindRef: the case of letters beyond ASCII
+	fold     bool // kindRef: (?i)
 }
 
 // walk calls f for n and everything below it.

@@ -324,6 +324,8 @@ func (w *net) set(s set) {
 
 func (w *net) rune(r rune) {
 	switch {
+	case r == '-':
+		w.WriteString(`\x2D`) // regexp2 does not take \- for the end of a range
 	case r > ' ' && r < 127 && !plain(r):
 		w.WriteByte('\\')
 		w.WriteRune(r)

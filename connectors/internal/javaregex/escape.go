@@ -27,8 +27,8 @@ func (p *parser) atomEscape() *node {
 	case 'B':
 		return simple(kindNotBound)
 	case 'b':
-		if p.raw(1) == '{' {
-			p.fail("\\b{ is not supported")
+		if p.raw(1) == '{' && p.raw(2) == 'g' { // otherwise a quantifier, which Java takes here as anywhere
+			p.fail("\\b{g} is not supported")
 		}
 		return simple(kindBound)
 	case 'R':
@@ -148,7 +148,7 @@ func (p *parser) octal() rune {
 	n, digits := rune(0), 0
 	for ; digits < 3; digits++ {
 		c := p.raw(0)
-		if c < '0' || c > '7' || digits == 2 && n > 037 {
+		if c < '0' || c > '7' || digits == 2 && n > 0o37 {
 			break
 		}
 		n = n*8 + c - '0'

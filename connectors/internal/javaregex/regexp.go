@@ -12,7 +12,7 @@ import (
 	"github.com/dlclark/regexp2"
 )
 
-// DefaultLimit is how long one match may take where Go's own engine can not run a pattern.
+// DefaultLimit is how long a match, or all matches of Each, may take where Go's own engine can not run a pattern.
 const DefaultLimit = time.Second
 
 // ErrLimit says that a match took longer than its limit: the pattern tries too many ways on this text.
@@ -21,6 +21,7 @@ var ErrLimit = errors.New("the regular expression took longer than its time limi
 // Regexp is a Java regular expression, ready to match. It may be used from several goroutines.
 type Regexp struct {
 	source string
+	tree   *node
 	groups int
 	names  []string // by group; empty for those without
 	least  int      // characters that a match takes at least
@@ -74,7 +75,7 @@ func MustCompile(pattern string) *Regexp {
 }
 
 func build(source string, n *node, p *parser) (*Regexp, error) {
-	re := &Regexp{source: source, groups: p.groups, names: p.namesInOrder(), scope: scopeOf(n)}
+	re := &Regexp{source: source, tree: n, groups: p.groups, names: p.namesInOrder(), scope: scopeOf(n)}
 	re.least, _ = n.length()
 	for e := range endings {
 		re.fast[e] = sync.OnceValues(func() (*fast, error) { return compileFast(n, e) })
@@ -87,13 +88,14 @@ func build(source string, n *node, p *parser) (*Regexp, error) {
 		return slow, err
 	})
 	if !re.scope.none {
-		if _, err := re.fast[endsPlain](); err == nil {
-			return re, nil
+		if _, err := re.fast[endsPlain](); err != nil {
+			re.scope.none = true // such as one that grows too large there
 		}
-		re.scope.none = true // such as one that grows too large there
 	}
-	if _, err := re.slow(); err != nil {
-		return nil, &Error{Text: err.Error()}
+	if re.Backtracks() {
+		if _, err := re.slow(); err != nil {
+			return nil, &Error{Text: err.Error()}
+		}
 	}
 	return re, nil
 }
@@ -162,10 +164,11 @@ func (re *Regexp) Groups() int { return re.groups }
 
 // Backtracks reports whether the pattern needs, for some texts, the engine that can take long.
 func (re *Regexp) Backtracks() bool {
-	return re.scope.none || re.scope.ascii || re.scope.oneLine || re.scope.lastEnd && !re.scope.atEnd
+	s := &re.scope
+	return s.none || s.ascii || s.oneLine || s.lastEnd || s.context && re.least == 0
 }
 
-// Limit sets how long one match may take. It must not be called while re is used.
+// Limit sets how long a match, or all matches of Each, may take. It must not be called while re is used.
 func (re *Regexp) Limit(d time.Duration) {
 	build := re.slow
 	re.slow = sync.OnceValues(func() (*regexp2.Regexp, error) {
@@ -287,10 +290,13 @@ func (re *Regexp) Each(text []byte, f func(loc []int)) error {
 	if err != nil {
 		return err
 	}
-	for at := 0; at <= len(s.runes); {
+	for at, begin := 0, time.Now(); at <= len(s.runes); {
 		loc, err := s.from(at)
 		if loc == nil || err != nil {
 			return err
+		}
+		if time.Since(begin) > s.re.MatchTimeout {
+			return s.late()
 		}
 		f(loc)
 		if at = s.stop; s.start == s.stop {
@@ -301,9 +307,9 @@ func (re *Regexp) Each(text []byte, f func(loc []int)) error {
 }
 
 // slide is Each of an expression that may match nothing and does not look around.
-func (g *fast) slide(text []byte, f func(loc []int)) {
+func (f *fast) slide(text []byte, found func(loc []int)) {
 	for at := 0; at <= len(text); {
-		loc := g.FindSubmatchIndex(text[at:])
+		loc := f.FindSubmatchIndex(text[at:])
 		if loc == nil {
 			return
 		}
@@ -312,7 +318,7 @@ func (g *fast) slide(text []byte, f func(loc []int)) {
 				loc[i] += at
 			}
 		}
-		f(loc)
+		found(loc)
 		if at = loc[1]; loc[0] == loc[1] {
 			_, n := utf8.DecodeRune(text[at:])
 			at += max(1, n)
@@ -359,7 +365,7 @@ func (re *Regexp) search(text []byte) (*search, error) {
 func (s *search) from(at int) ([]int, error) {
 	m, err := s.re.FindRunesMatchStartingAt(s.runes, at)
 	if err != nil {
-		return nil, fmt.Errorf("%w (%v)", ErrLimit, s.re.MatchTimeout) // the only error there is
+		return nil, s.late() // the only error there is
 	}
 	if m == nil {
 		return nil, nil
@@ -376,6 +382,8 @@ func (s *search) from(at int) ([]int, error) {
 	}
 	return loc, nil
 }
+
+func (s *search) late() error { return fmt.Errorf("%w (%v)", ErrLimit, s.re.MatchTimeout) }
 
 func (s *search) offset(i int) int {
 	if s.offsets == nil {

@@ -23,7 +23,7 @@ const (
 // Keys binds the policy to its key.
 func (p *Policy) Keys(k *conf.Keys) {
 	*p = Block
-	PLACEHOLDER
+	_ = k
 }
 
 // sayEvery is how often drops are logged.
