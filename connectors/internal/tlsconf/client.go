@@ -20,14 +20,37 @@ type Client struct {
 // ClientKeys binds the TLS keys of a client to c: Flume's, and beside them what
 // a server with client-auth = need asks of it.
 func ClientKeys(k *conf.Keys, c *Client) {
-	d := current()
 	k.Bool(&c.c.on, "ssl", false, "Speak TLS.")
+	c.keys(k, false, "The server's certificate must be for the host that is connected to; Flume does not look.")
+	k.Check(c.check)
+}
+
+// HTTPSKeys binds the TLS keys of a client whose URL says whether it speaks
+// TLS: all but ssl, and names are verified unless it is switched off. The
+// client's own check must call HTTPS.
+func HTTPSKeys(k *conf.Keys, c *Client) {
+	c.keys(k, true, "The server's certificate must be for the host of the URL.")
+}
+
+// HTTPS says, after HTTPSKeys, whether the URL begins with https.
+func (c *Client) HTTPS(r *conf.Report, on bool) {
+	c.c.on = on
+	c.check(r)
+	for _, key := range []string{"trust-all-certs", "truststore", "verify-hostname", "keystore", "certificate", "private-key"} {
+		if !on && r.IsSet(key) {
+			r.Warn(key, "has no effect: the URL does not begin with https")
+		}
+	}
+}
+
+func (c *Client) keys(k *conf.Keys, verifyName bool, verifyDoc string) {
+	d := current()
 	k.Bool(&c.trustAll, "trust-all-certs", false, "Take any certificate of the server: the connection is encrypted, and whoever answers may read it.")
 	k.String(&c.c.trust.path, "truststore", d.TrustStore,
 		"Trust store with the certificates that sign the server's: JKS, PKCS12 or PEM. Falls back to javax.net.ssl.trustStore, FLUME_SSL_TRUSTSTORE_PATH, then to those of the system.")
 	k.String(&c.c.trust.password, "truststore-password", d.TrustStorePassword, "Password of the trust store.").Secret()
 	k.String(&c.c.trust.kind, "truststore-type", d.TrustStoreType, "JKS, PKCS12 or PEM. The first bytes of the file decide if they say otherwise.").Must(storeType())
-	k.Bool(&c.verifyName, "verify-hostname", false, "The server's certificate must be for the host that is connected to; Flume does not look.").Since("1.0")
+	k.Bool(&c.verifyName, "verify-hostname", verifyName, verifyDoc).Since("1.0")
 	k.String(&c.c.keys.path, "keystore", "", "Key store with the client's own private key and certificates, for a server that asks for one: JKS, PKCS12 or PEM.").Since("1.0")
 	k.String(&c.c.keys.password, "keystore-password", d.KeyStorePassword, "Password of the key store and of the key in it; none for PEM.").Secret().Since("1.0")
 	k.String(&c.c.keys.kind, "keystore-type", d.KeyStoreType, "JKS, PKCS12 or PEM. The first bytes of the file decide if they say otherwise.").Must(storeType()).Since("1.0")
@@ -45,7 +68,6 @@ func ClientKeys(k *conf.Keys, c *Client) {
 		*l.p = split(l.def)
 		k.Words(l.p, l.name, l.doc)
 	}
-	k.Check(c.check)
 }
 
 func (c *Client) check(r *conf.Report) {
