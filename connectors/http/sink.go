@@ -48,6 +48,7 @@ type sink struct {
 	url       *url.URL
 	header    http.Header // of every request; never changed once it is made
 	host      string
+	what      string // method and URL, for errors
 	transport *http.Transport
 	lanes     chan *lane // those that are free
 	closing   context.Context
@@ -200,7 +201,9 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	if err != nil {
 		return err
 	}
-	s.env = env
+	shown := *s.url
+	shown.RawQuery = "" // there may be a token in it
+	s.env, s.what = env, s.method+" "+shown.String()
 	s.requests = env.Metrics.Counter("requests_total", "Requests sent.")
 	s.failed = env.Metrics.Counter("requests_failed_total", "Requests with an answer other than 2xx, or with none.")
 	s.empty = env.Metrics.Counter("events_empty_total", "Events without a body, which formats body and lines do not send.")

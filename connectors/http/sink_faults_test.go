@@ -65,6 +65,20 @@ func TestPartOfBatch(t *testing.T) {
 	}
 }
 
+// Nobody listens: the events wait, and the connection that failed is counted. What may be secret in the URL is not told.
+func TestNobodyListens(t *testing.T) {
+	f := newFarEnd(t, nil)
+	f.Start()
+	f.Server.Close()
+	in := openSink(t, f, map[string]string{"endpoint": f.URL + "/x?token=swordfish"})
+	defer in.Close()
+	d := deliver(t, in, texts("one")...)
+	if d.rolled == nil || in.Env.Metrics.ConnectionFailed.Load() != 1 || strings.Contains(d.rolled.Error(), "swordfish") ||
+		!strings.HasPrefix(d.rolled.Error(), "POST "+f.URL+"/x: dial tcp ") {
+		t.Errorf("%v, %d connections failed", d.rolled, in.Env.Metrics.ConnectionFailed.Load())
+	}
+}
+
 // Answers that never end, or are larger than they should be, cost little.
 func TestAnswerLimits(t *testing.T) {
 	endless := func(status int) func(http.ResponseWriter, *http.Request, got) {
@@ -103,7 +117,9 @@ func TestAnswerLimits(t *testing.T) {
 		in.Close()
 	}
 	f := newFarEnd(t, nil)
-	f.tell(func(w http.ResponseWriter, _ *http.Request, _ got) { w.Header().Set("X", strings.Repeat("x", maxAnswerHeader)) })
+	f.tell(func(w http.ResponseWriter, _ *http.Request, _ got) {
+		w.Header().Set("X", strings.Repeat("x", maxAnswerHeader))
+	})
 	in := openSink(t, f, nil)
 	if d := deliver(t, in, texts("one")...); d.rolled == nil {
 		t.Errorf("an answer with too long a header is %+v", d.fate())
@@ -132,7 +148,9 @@ func TestEarlyAnswer(t *testing.T) {
 // Redirects are not followed: Flume's client would make a GET of them.
 func TestRedirect(t *testing.T) {
 	f := newFarEnd(t, nil)
-	f.tell(func(w http.ResponseWriter, r *http.Request, _ got) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
+	f.tell(func(w http.ResponseWriter, r *http.Request, _ got) {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
 	in := openSink(t, f, nil)
 	defer in.Close()
 	if d := deliver(t, in, texts("one")...); d.rolled == nil || len(f.requests()) != 1 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -36,10 +35,10 @@ type lane struct {
 	suffix []byte
 	push   push
 
-	zip     *gzip.Writer
-	zipped  bytes.Buffer
-	answer  bytes.Buffer
-	reading sync.WaitGroup // bodies that the transport holds
+	zip      *gzip.Writer
+	zipped   bytes.Buffer
+	answer   bytes.Buffer
+	payloads []*payload // that the transport may still hold
 }
 
 // keep is the largest buffer that a lane keeps beyond what a request may have.

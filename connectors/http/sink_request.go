@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -101,23 +100,50 @@ func excerpt(text []byte) string {
 }
 
 // payload is a body in the hands of the transport, which may go on reading it
-// after an early answer; it closes it in any case.
+// after an early answer or a timeout. From its Close on it does not touch the
+// text, which is memory that is used again.
 type payload struct {
-	bytes.Reader
-	once sync.Once
-	done func()
+	mu     sync.Mutex
+	text   []byte
+	closed bool
+}
+
+var errPayloadClosed = errors.New("request is over")
+
+func (p *payload) Read(dst []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, errPayloadClosed
+	}
+	n := copy(dst, p.text)
+	p.text = p.text[n:]
+	if len(p.text) == 0 {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 func (p *payload) Close() error {
-	p.once.Do(p.done)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.text = true, nil
 	return nil
 }
 
-func (l *lane) payload(text []byte) io.ReadCloser {
-	l.reading.Add(1)
-	p := &payload{done: l.reading.Done}
-	p.Reset(text)
+// payload returns a body that is closed at the end of post.
+func (l *lane) payload(text []byte) *payload {
+	p := &payload{text: text}
+	l.payloads = append(l.payloads, p)
 	return p
+}
+
+func (l *lane) closePayloads() {
+	for i, p := range l.payloads {
+		_ = p.Close()
+		l.payloads[i] = nil
+	}
+	l.payloads = l.payloads[:0]
 }
 
 // post sends what is in buf and reads the answer. An error means that there was none.
@@ -127,10 +153,9 @@ func (l *lane) post(ctx context.Context) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	what := s.method + " " + s.url.Redacted()
 	inTime, end := context.WithTimeout(ctx, s.connect+s.timeout)
-	defer l.reading.Wait() // buf is used again
 	defer end()
+	defer l.closePayloads()
 	r := (&http.Request{
 		Method: s.method, URL: s.url, Host: s.host, Header: s.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(text)), Body: l.payload(text),
@@ -143,10 +168,10 @@ func (l *lane) post(ctx context.Context) (answer, error) {
 		if inTime.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("no answer within %v", s.connect+s.timeout)
 		}
-		return answer{}, fmt.Errorf("%s: %w", what, err)
+		return answer{}, fmt.Errorf("%s: %w", s.what, err)
 	}
 	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), what: what}
+	a := answer{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After"), what: s.what}
 	if a.status/100 != 2 {
 		s.failed.Add(1)
 	}
@@ -158,7 +183,7 @@ func (l *lane) post(ctx context.Context) (answer, error) {
 	l.answer.Reset()
 	_, err = l.answer.ReadFrom(io.LimitReader(resp.Body, limit))
 	if err != nil && matters { // else the status has said it all
-		return answer{}, fmt.Errorf("%s: read answer: %w", what, err)
+		return answer{}, fmt.Errorf("%s: read answer: %w", s.what, err)
 	}
 	a.text = l.answer.Bytes()
 	return a, nil
