@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,7 +70,7 @@ const timestampHeader = "timestamp"
 // when returns the time of an event: its timestamp header, or when its batch came in.
 func when(h core.Headers, b *core.Batch, now func() time.Time) time.Time {
 	if text, ok := h.Get(timestampHeader); ok {
-		if ms, err := strconv.ParseInt(text, 10, 64); err == nil && ms >= 0 && ms < 1<<47 {
+		if ms, err := strconv.ParseInt(text, 10, 64); err == nil && ms >= 0 && ms <= math.MaxInt64/int64(time.Millisecond) {
 			return time.UnixMilli(ms)
 		}
 	}

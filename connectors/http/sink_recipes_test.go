@@ -268,7 +268,7 @@ func TestLoki(t *testing.T) {
 	d := deliver(t, in,
 		event("one", "app", "shop", "timestamp", "1700000000123"),
 		event("two", "app", "bank", "host", "web-1", "user", `"x"`),
-		event("three \"3\"\n", "app", "shop"),
+		event("three \"3\"\n", "app", "shop", "timestamp", "9223372036855"), // 1 ms more than epoch ns can say
 		event("four"),
 	)
 	if got := d.fate(); got != (fate{acked: 4}) {
