@@ -38,6 +38,15 @@ type meteredTx struct {
 	ctx  context.Context
 	left int
 	born time.Time
+	mute bool // acks do not count as delivered
+}
+
+// CountDelivered says whether the acks of tx count as delivered
+// (EventDrainSuccessCount) from now on; they do unless a sink has keys that say otherwise.
+func CountDelivered(tx TakeTx, count bool) {
+	if m, ok := tx.(*meteredTx); ok {
+		m.mute = !count
+	}
 }
 
 func (t *meteredTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
@@ -46,7 +55,9 @@ func (t *meteredTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
 		n = t.left
 	}
 	t.left -= n
-	t.m.cells.EventDrainSuccess.Add(int64(n))
+	if !t.mute {
+		t.m.cells.EventDrainSuccess.Add(int64(n))
+	}
 	if !t.born.IsZero() {
 		t.m.cells.Lag.Observe(t.m.now().Sub(t.born), n)
 	}

@@ -73,8 +73,6 @@ func absent() []core.Absent {
 			"hdfs", pkg+"sink.hdfs.HDFSEventSink"),
 		no(sink, "not in this version yet; until then write with file_roll",
 			"s3"),
-		no(sink, "not in this version yet",
-			"http", pkg+"sink.http.HttpSink"),
 
 		// Sinks that do not.
 		no(sink, "write files for an external Hive table, with file_roll now and with hdfs in a later version",

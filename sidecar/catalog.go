@@ -44,6 +44,7 @@ func Catalog() *core.Catalog {
 		},
 		Sinks: []core.Type[core.Sink]{
 			fileroll.Sink,
+			http.Sink,
 			logger.Sink,
 			null.Sink,
 			stdout.Sink,

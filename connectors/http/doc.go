@@ -1,4 +1,6 @@
-// Package http is Flume's http source: a request is a batch of events.
+// Package http is Flume's http source and http sink.
+//
+// # The source: a request is a batch of events
 //
 //	request -> admit -> body into a block -> decode -> Outlet.Put -> answer
 //	          method,    bounded, unzipped   handler   one trans-
@@ -38,4 +40,19 @@
 // for a request, and answers the requests in the works. When there is no more
 // time for the drain, bodies that still arrive are cut off, and puts that wait
 // for room are given up and answered 503.
+//
+// # The sink: events become requests
+//
+//	sink 1 ── n lane            a lane is one request in flight, and its memory
+//	Deliver -> free lane -> encode -> POST -> rule of the status -> ack | refuse | halve | roll back
+//	                        form      transport                                    Retry-After
+//
+// A form is what a request of one format looks like; loki has an encoder of its
+// own, because it sorts lines by their labels. With one lane Deliver waits for
+// the answer, and so order is kept. A batch that is answered as faulty is
+// halved until the event at fault is alone, and refused.
+//
+// The transport may hold a request's memory after its answer; a payload takes
+// it back. Answers are read up to a limit; only that of _bulk matters beyond
+// its status, and one that can not be read means that nothing is known.
 package http
