@@ -166,6 +166,9 @@ func (t *tailer) waits(f *file) (bool, error) {
 	if f.waiting.IsZero() {
 		f.waiting = now
 	}
+	if !old.released {
+		t.stat(old, now)
+	}
 	pending := false
 	if old.st.join != nil {
 		_, pending = old.st.join.Due()

@@ -311,8 +311,8 @@ func TestKubernetesRotation(t *testing.T) {
 				k.write(p.lines(100))
 				r.start()
 				for range 4 {
-					k.write(p.lines(60))
 					at := r.out.Len()
+					k.write(p.lines(60))
 					r.wait("some of it", func() bool { return r.out.Len() > at })
 					switch how {
 					case "closed":

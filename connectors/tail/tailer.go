@@ -262,9 +262,10 @@ func (t *tailer) ready() []*file {
 	now := t.env.Now()
 	if slices.ContainsFunc(t.files, func(f *file) bool { return f.dirty && f.st.pos == 0 && !f.released }) {
 		// Of a new file nothing is read before what its writer put into the
-		// old one: that may have grown since it was looked at.
+		// old one: that may have grown since it was looked at, and only so much
+		// of it is read.
 		for i := range t.files {
-			if f := t.files[i]; !f.dirty && !f.released && f.active(now) {
+			if f := t.files[i]; !f.released && f.active(now) {
 				t.stat(f, now)
 			}
 		}
