@@ -491,20 +491,21 @@ func TestSuiteJoined(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys map[string]string
 		wrap func(i int, body string) string
+		more string // of an event, behind the body
 	}{
 		"multiline": {
 			map[string]string{"multiline.endPattern": "^end$"},
-			func(_ int, body string) string { return body + "\n  at x\nend\n" },
+			func(_ int, body string) string { return body + "\n  at x\nend\n" }, "\n  at x\nend",
 		},
 		"multiline start": {
 			map[string]string{"multiline.startPattern": `^\S`, "multiline.timeout": "20"},
-			func(_ int, body string) string { return body + "\n  at x\n" },
+			func(_ int, body string) string { return body + "\n  at x\n" }, "\n  at x",
 		},
 		"cri": {
 			map[string]string{"container": "cri"},
 			func(i int, body string) string {
 				return criLine(i, "stdout", "P", body[:len(body)/2]) + criLine(i, "stdout", "F", body[len(body)/2:])
-			},
+			}, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -532,12 +533,7 @@ func TestSuiteJoined(t *testing.T) {
 					handed := make([]string, len(bodies))
 					for i, body := range bodies {
 						b.WriteString(c.wrap(i, body))
-						handed[i] = body
-						if name == "multiline" {
-							handed[i] += "\n  at x\nend"
-						} else if name == "multiline start" {
-							handed[i] += "\n  at x"
-						}
+						handed[i] = body + c.more
 					}
 					if _, err := f.WriteString(b.String()); err != nil {
 						t.Fatal(err)
