@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -114,7 +115,14 @@ func whole(t *testing.T, dir string) (all []string) {
 func TestContainerLogsAndTraces(t *testing.T) {
 	dir := workDir(t)
 	out := filepath.Join(dir, "out")
-	r := rand.New(rand.NewPCG(1, 0))
+	seed := uint64(1)
+	if text := os.Getenv("MILLRACE_E2E_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		must(t, err)
+	}
+	t.Logf("MILLRACE_E2E_SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
 	java := newLogWriter(t, filepath.Join(dir, "log/app.log"))
 	pod := newLogWriter(t, filepath.Join(dir, "pods/default_web-0_1b2c/app/0.log"))
 	link := filepath.Join(dir, "containers/web-0_default_app-0123.log")

@@ -11,7 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/millrace/millrace/connectors/internal/lines"
+	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
@@ -542,5 +546,49 @@ func TestSuiteJoined(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// While an event waits to be sent its text's position stays before it, though
+// the joiner is done with it; that of another text does not.
+func TestPositionsWaitForWhatIsNotSent(t *testing.T) {
+	s := Source.New().(*source)
+	if _, faults := conf.Bind(s, map[string]string{"filegroups": "g", "filegroups.g": `/logs/a\.log`, "container": "cri"}); faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	st := &stream{joined: true, join: s.lines.Joiner(lines.NewCounters(new(metric.Group)), 100, false, lines.Positions{})}
+	at := int64(0)
+	add := func(line string) (begin int64) {
+		begin, at = at, at+int64(len(line))
+		for _, e := range st.join.Add(lines.Line{Text: []byte(strings.TrimSuffix(line, "\n")), Begin: begin, End: at}, time.Now()) {
+			st.part[e.Stream].hold(e.Begin)
+		}
+		return begin
+	}
+	add(criLine(1, "stderr", "F", "x"))
+	one := add(criLine(2, "stdout", "F", "one"))
+	add(criLine(3, "stdout", "F", "two"))
+	begun := add(criLine(4, "stdout", "P", "begun"))
+	st.pos = at
+	want := func(raw, stdout, stderr int64) {
+		t.Helper()
+		if got := st.positions(); got != (lines.Positions{raw, stdout, stderr}) {
+			t.Errorf("%v, want %v", got, []int64{raw, stdout, stderr})
+		}
+	}
+	want(at, one, 0)
+	sent := func(text lines.Stream, pos int64, stored bool) {
+		if st.part[text].sent, st.part[text].held = pos, 0; stored {
+			st.part[text].done.Store(pos)
+		}
+	}
+	sent(lines.Stderr, one, true)
+	want(at, one, at)
+	sent(lines.Stdout, begun, false)
+	want(at, 0, at)
+	sent(lines.Stdout, begun, true)
+	want(at, begun, at)
+	if st.stored() != begun {
+		t.Errorf("stored %d", st.stored())
 	}
 }
