@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
@@ -28,7 +30,7 @@ func pipe(t testing.TB, kv ...string) *Pipe {
 	if _, faults := conf.Bind(p, maps.Clone(props)); faults.HasErrors() {
 		t.Fatal(faults)
 	}
-	p.Pipe.Open(sourcetest.NewEnv(t, "src"))
+	p.Pipe.Open(core.Env{Name: "src", Log: slog.New(slog.DiscardHandler), Metrics: new(metric.Group)})
 	return &p.Pipe
 }
 
