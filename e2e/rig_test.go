@@ -140,7 +140,8 @@ type agent struct {
 	env   []string
 	flags []string
 	admin string
-	log   string // the log of all its lives
+	log   string   // the log of all its lives
+	stdin *os.File // nil: none
 
 	cmd   *exec.Cmd // nil while it is down
 	ended chan struct{}
@@ -171,6 +172,9 @@ func (a *agent) spawn() {
 	args := append([]string{"agent", "-n", "a1", "-f", a.conf, "--no-reload-conf", "--admin", a.admin}, a.flags...)
 	a.cmd = exec.Command(binary(), args...)
 	a.cmd.Env, a.cmd.Stdout, a.cmd.Stderr = a.env, log, log
+	if a.stdin != nil {
+		a.cmd.Stdin = a.stdin
+	}
 	// Of a test that panics nothing must stay.
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(a.t, a.cmd.Start())

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/connectors/null"
 	"github.com/millrace/millrace/connectors/regex"
 	"github.com/millrace/millrace/connectors/seq"
+	"github.com/millrace/millrace/connectors/stdin"
 	"github.com/millrace/millrace/connectors/stdout"
 	"github.com/millrace/millrace/connectors/stress"
 	"github.com/millrace/millrace/connectors/syslog"
@@ -33,6 +34,7 @@ func Catalog() *core.Catalog {
 			http.Source,
 			netcat.Source,
 			seq.Source,
+			stdin.Source,
 			stress.Source,
 			syslog.TCP,
 			syslog.UDP,

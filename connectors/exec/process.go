@@ -134,6 +134,15 @@ func (p *process) endWith(ctx, late context.Context) {
 	_ = p.stdout.SetReadDeadline(time.Now())
 }
 
+// Read implements lines.Input: it reads what the command prints.
+func (p *process) Read(to []byte) (int, error) { return p.stdout.Read(to) }
+
+// SetReadDeadline implements lines.Input.
+func (p *process) SetReadDeadline(t time.Time) error { return p.stdout.SetReadDeadline(t) }
+
+// Stopped implements lines.Input.
+func (p *process) Stopped() bool { return p.abort.Load() }
+
 // errLine is how much of a line of standard error is looked at.
 const errLine = 4 << 10
 

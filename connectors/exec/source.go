@@ -12,11 +12,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/millrace/millrace/connectors/internal/charset"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/metric"
 )
 
 // Source is the catalogue entry.
@@ -31,15 +30,10 @@ type source struct {
 	restart        bool
 	throttle       time.Duration
 	logErr         bool
-	batch          int
-	timeout        time.Duration
-	maxEvent       int64
-	longLines      string
+	pipe           lines.Pipe
 	builtinTail    string
 
 	env     core.Env
-	splits  *metric.Extra
-	drops   *metric.Extra
 	said    [3]sample.Log                // of started, ended well, ended badly: a command may be restarted often
 	program func() (string, error)       // this binary
 	look    func(string) (string, error) // finds a command
@@ -47,10 +41,8 @@ type source struct {
 
 func newSource() *source { return &source{program: os.Executable, look: exec.LookPath} }
 
-// Values of longLines and builtinTail.
+// Values of builtinTail.
 const (
-	split  = "split"
-	drop   = "drop"
 	auto   = "auto"
 	always = "always"
 	never  = "never"
@@ -63,34 +55,14 @@ func (s *source) Keys(k *conf.Keys) {
 	k.Bool(&s.restart, "restart", false, "Run the command again when it has ended.")
 	k.Millis(&s.throttle, "restartThrottle", 10*time.Second, "How long to wait before that.").Must(conf.Min(0))
 	k.Bool(&s.logErr, "logStdErr", false, "Log what the command prints to standard error.")
-	k.Batch(&s.batch, "batchSize", 20, "Lines put in one transaction at most.")
-	k.Millis(&s.timeout, "batchTimeout", 3*time.Second, "How long a line waits for others before it is put.").Must(conf.Min(0))
-	k.Func("charset", "charset", "UTF-8", "Encoding of what the command prints: any in which a newline is one byte. Bodies are the bytes as they are.", knownCharset)
-	k.Bytes(&s.maxEvent, "maxEventBytes", 1<<20, "The longest line that becomes one event.").Must(conf.Range(1, 256<<20)).Since("1.0")
-	k.String(&s.longLines, "longLines", split, "What becomes of a longer line: several events (split), or none (drop). Both are counted.").Must(conf.OneOf(split, drop)).Since("1.0")
+	s.pipe.Keys(k)
 	k.String(&s.builtinTail, "builtinTail", auto, "Run the command tail as part of this program: where there is no other (auto), always, or never.").Must(conf.OneOf(auto, always, never)).Since("1.0")
-}
-
-// asian are the encodings that package charset cannot convert, and that need no
-// converting: their second bytes are never a newline.
-const asian = " gbk gb2312 gb18030 big5 big5-hkscs shift_jis sjis windows-31j euc-jp euc-kr euc-tw "
-
-func knownCharset(name string) error {
-	if strings.Contains(asian, " "+strings.ToLower(name)+" ") {
-		return nil
-	}
-	c, err := charset.Lookup(name)
-	if err == nil && strings.HasPrefix(c.String(), "UTF-") && !c.IsUTF8() {
-		err = errors.New("is an encoding in which a newline has several bytes: convert with iconv in the command")
-	}
-	return err
 }
 
 // Open implements core.Component.
 func (s *source) Open(_ context.Context, env core.Env) error {
 	s.env = env
-	s.splits = env.Metrics.Counter("lines_split_total", "Lines longer than maxEventBytes that became several events.")
-	s.drops = env.Metrics.Counter("lines_dropped_total", "Lines longer than maxEventBytes that were dropped.")
+	s.pipe.Open(env)
 	return nil
 }
 
@@ -170,9 +142,9 @@ func (s *source) once(ctx, late context.Context, out core.Outlet) error {
 	said := ""
 	helpers.Go(func() { said = s.readErr(p) })
 
-	r := &reader{s: s, p: p, out: out, ctx: late}
-	err = r.run()
+	err = s.pipe.Read(late, p, out)
 	if err != nil {
+		err = &sendError{err}
 		stop()
 	}
 	status := p.wait()

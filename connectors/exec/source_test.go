@@ -140,7 +140,7 @@ func TestEndlessLine(t *testing.T) {
 	for _, c := range []struct {
 		how    string
 		events int
-	}{{split, 101}, {drop, 1}} {
+	}{{"split", 101}, {"drop", 1}} {
 		var env core.Env
 		out, err := run(t, map[string]string{
 			"shell": "/bin/sh -c", "command": "head -c 104857600 /dev/zero; echo; echo end", "longLines": c.how, "batchSize": "1",
@@ -343,53 +343,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// FuzzReader cuts any bytes, in reads of any size, as a slower reading does.
-func FuzzReader(f *testing.F) {
-	f.Add([]byte("a\nb\r\n\nccccccccccccc\nd"), uint8(4), uint8(3), false)
-	f.Add([]byte("aaaaaaaaaaaa\r\n"), uint8(11), uint8(1), true)
-	f.Fuzz(func(t *testing.T, data []byte, most, chunk uint8, dropLong bool) {
-		s := newSource()
-		s.maxEvent, s.batch, s.longLines = max(1, int64(most)), 3, split
-		if dropLong {
-			s.longLines = drop
-		}
-		_ = s.Open(context.Background(), sourcetest.NewEnv(t, "src"))
-		out := sourcetest.NewOutlet()
-		r := &reader{s: s, out: out, ctx: context.Background(), block: core.NewBlock(100)}
-		for rest := data; len(rest) > 0; {
-			n := copy(r.block.Buf[r.to:], rest[:min(len(rest), int(chunk)+1)])
-			rest = rest[n:]
-			r.to += n
-			if err := r.lines(); err != nil {
-				t.Fatal(err)
-			}
-			if err := r.room(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := r.end(); err != nil {
-			t.Fatal(err)
-		}
-		got, all := out.Bodies(), strings.Split(string(data), "\n")
-		if dropLong {
-			for _, b := range got {
-				if len(b) > int(s.maxEvent)+1 || strings.Contains(b, "\n") {
-					t.Fatalf("%q is longer than %d", b, s.maxEvent)
-				}
-			}
-			return
-		}
-		for i, line := range all {
-			if i < len(all)-1 {
-				all[i] = strings.TrimSuffix(line, "\r")
-			}
-		}
-		if a, b := strings.Join(got, ""), strings.Join(all, ""); a != b {
-			t.Fatalf("got %q, want %q", a, b)
-		}
-	})
-}
-
 type discard struct{ core.Outlet }
 
 func (discard) Send(_ context.Context, b *core.Batch, _ func(error)) error {
@@ -423,7 +376,7 @@ func BenchmarkPipe(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.SetBytes(200)
-	for buf := make([]byte, blockBytes); ; {
+	for buf := make([]byte, 64<<10); ; {
 		if _, err := p.stdout.Read(buf); err == io.EOF {
 			break
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -21,7 +22,7 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 	// copied may itself have been renamed since.
 	alike, compared := false, 0
 	for _, r := range t.pending {
-		alike = alike || !r.taken && r.tail.n > 0 && filepath.Dir(r.path) == d.path &&
+		alike = alike || !r.taken && r.tail.N > 0 && filepath.Dir(r.path) == d.path &&
 			strings.HasPrefix(filepath.Base(r.path), stem(name)) && t.continues(r.tail, path, fi)
 	}
 	for _, f := range t.files {
@@ -55,7 +56,7 @@ func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	}
 	defer c.Close()
 	p := f.st.tail
-	alike := p.n > 0 && size >= p.off && p.in(c) || f.st.covers(c, size)
+	alike := p.N > 0 && size >= p.Off && p.In(c) || f.st.covers(c, size)
 	of := f.open
 	if of == nil {
 		if of = t.openAt(f.path, f.id); of == nil {
@@ -65,19 +66,19 @@ func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	}
 	// What there is of the copy may still be there, in a generation that has not been read yet.
 	if now, err := of.Stat(); err == nil && size <= now.Size() {
-		if last, err := printAt(c, size, printBytes); err == nil && last.in(of) {
+		if last, err := fileid.Take(c, size); err == nil && last.In(of) {
 			return true
 		}
 	}
-	if now, err := of.Stat(); err == nil && now.Size() >= f.st.pos && p.in(of) {
+	if now, err := of.Stat(); err == nil && now.Size() >= f.st.pos && p.In(of) {
 		return false // f is what it was, and this is something else
 	}
 	return alike
 }
 
 // continues reports whether the file at path has the bytes of a fingerprint.
-func (t *tailer) continues(p print, path string, fi fs.FileInfo) bool {
-	if p.n == 0 || fi.Size() < p.off {
+func (t *tailer) continues(p fileid.Print, path string, fi fs.FileInfo) bool {
+	if p.N == 0 || fi.Size() < p.Off {
 		return false
 	}
 	c, err := t.env.FS.OpenFile(path, openFlags, 0)
@@ -85,7 +86,7 @@ func (t *tailer) continues(p print, path string, fi fs.FileInfo) bool {
 		return false
 	}
 	defer c.Close()
-	return p.in(c)
+	return p.In(c)
 }
 
 // copyOf finds the copy that was made of f before it was truncated: a file in
@@ -93,24 +94,35 @@ func (t *tailer) continues(p print, path string, fi fs.FileInfo) bool {
 // older than what was read of f, and that has the same bytes before the
 // position; or one that ends before the position: read says so. It is open, or nil.
 func (t *tailer) copyOf(f *file) (open vfs.File, path string, fi fs.FileInfo, read bool) {
-	p := f.st.tail
-	if p.n == 0 {
+	if f.st.tail.N == 0 {
 		return nil, "", nil, false
 	}
-	names, err := t.env.FS.ReadDir(f.dir.path)
-	if err != nil {
-		return nil, "", nil, false
-	}
-	for _, e := range names {
-		if e.IsDir() || e.Name() == f.name || !strings.HasPrefix(e.Name(), stem(f.name)) {
+	for dir, name := range f.homes() {
+		names, err := t.env.FS.ReadDir(dir)
+		if err != nil {
 			continue
 		}
-		path = filepath.Join(f.dir.path, e.Name())
+		if open, path, fi, read = t.copyIn(f, dir, name, names); open != nil {
+			return open, path, fi, read
+		}
+	}
+	return nil, "", nil, false
+}
+
+// copyIn is copyOf in a directory where f had that name.
+func (t *tailer) copyIn(f *file, dir, name string, names []fs.DirEntry) (open vfs.File, path string, fi fs.FileInfo, read bool) {
+	p := f.st.tail
+	for _, e := range names {
+		if e.IsDir() || e.Name() == name || !strings.HasPrefix(e.Name(), stem(name)) {
+			continue
+		}
+		path = filepath.Join(dir, e.Name())
+		var err error
 		fi, err = t.env.FS.Stat(path)
 		if err != nil || !fi.Mode().IsRegular() {
 			continue
 		}
-		id := identify(fi)
+		id := fileid.Of(fi)
 		if t.stale(id, path, fi.Size()); t.byID[id] != nil || t.recorded(id) {
 			continue
 		}
@@ -118,11 +130,11 @@ func (t *tailer) copyOf(f *file) (open vfs.File, path string, fi fs.FileInfo, re
 		if open == nil {
 			continue
 		}
-		if read = fi.Size() < max(f.st.pos, p.off); read {
+		if read = fi.Size() < max(f.st.pos, p.Off); read {
 			if f.st.covers(open, fi.Size()) {
 				return open, path, fi, true
 			}
-		} else if !fi.ModTime().Before(f.read) && p.in(open) {
+		} else if !fi.ModTime().Before(f.read) && p.In(open) {
 			return open, path, fi, false
 		}
 		_ = open.Close()
@@ -140,25 +152,28 @@ func (t *tailer) succeeded(f *file) bool {
 	now := t.env.Now()
 	st := f.st
 	if read {
-		st = t.newStream(identify(fi))
+		st = t.newStream(fileid.Of(fi))
 		st.at(fi.Size())
 	}
-	st.born = born(open)
+	st.born = fileid.Born(open)
 	// Outside of the patterns it goes by the name of what it was copied from.
-	c := &file{id: identify(fi), dir: f.dir, group: f.group, name: f.name, path: f.path, headers: f.headers, st: st, open: open, changed: now, confirm: true}
+	c := &file{id: fileid.Of(fi), dir: f.dir, group: f.group, name: f.name, path: f.path, headers: f.headers, st: st, open: open, changed: now, confirm: true}
 	t.follow(c)
 	name := filepath.Base(path)
-	if g := f.dir.match(name); g != nil {
+	if g := f.dir.match(name); g != nil && filepath.Dir(path) == f.dir.path {
 		c.group, c.name, c.path, c.named = g, name, path, true
 		c.listed = f.dir.listing
 		f.dir.files[name] = c
 		delete(f.dir.held, name)
 		t.header(c)
+	} else if filepath.Dir(path) != f.dir.path {
+		c.real = path
 	}
 	c.saw(fi.Size(), fi.ModTime(), now)
 	if read {
 		return false
 	}
+	t.precede(f.dir, f.name, c)
 	t.log.Info("file is gone or truncated, its copy is read on", "file", f.path, "copy", path, "bytes", fi.Size()-f.st.pos)
 	return true
 }

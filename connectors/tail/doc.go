@@ -23,12 +23,19 @@
 // replaced under our feet (truncated and grown past the position, an inode used
 // again) is noticed before its first event.
 //
+// Where lines are joined (package lines) the events are copies, and a stream has
+// up to three texts: what was read of it is then ahead of what became events,
+// and every text has a position of its own, held back by the first event of it
+// that is unfinished or not sent. The least of them is what is written down, and
+// the others beside it.
+//
 // # Identity
 //
 // A file is its device and inode. Its content is a stream: a new one at first
 // sight, after a truncation, after the reuse of its inode. A rename keeps the
 // stream. A copy that logrotate makes before it truncates (copytruncate)
-// continues the stream of what it was copied from.
+// continues the stream of what it was copied from. Where a name is a symbolic
+// link its target is the file, and what was rotated is looked for beside that.
 //
 // Streams have random names, which are on disk before the first event is sent:
 // the channels can then tell after a crash how far they have each stream.
@@ -37,7 +44,7 @@
 //
 // The position file is Flume's, member by member; Flume can read it and go on.
 // Beside it, in <positionFile>.millrace, is what Flume's reader would die of:
-// the device, the stream, the checksum before the position, and which position
+// the device, the stream and the positions of its texts, the checksum before the position, and which position
 // file was written last. A position file that is not that one was changed by
 // somebody, who is obeyed.
 package tail

@@ -1,49 +1,45 @@
 package tail
 
 import (
-	"hash/crc32"
-	"io/fs"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/vfs"
 )
-
-// identity is what stays of a file when it is renamed.
-type identity struct{ dev, ino uint64 }
-
-func identify(fi fs.FileInfo) identity {
-	switch st := fi.Sys().(type) {
-	case *syscall.Stat_t:
-		return identity{uint64(st.Dev), st.Ino} //nolint:unconvert // int32 on darwin
-	case *vfs.MemStat:
-		return identity{0, st.Ino}
-	}
-	return identity{}
-}
 
 // stream is one generation of a file's content.
 type stream struct {
 	id   string // random; the name in the channels has the source's name before it
 	name string
-	pos  int64        // read and handed to the outlet up to here
-	sent int64        // position of the last batch; less than pos where bytes gave no event
+	pos  int64 // read and handed to the outlet up to here
+	part [lines.Streams]part
+	tail fileid.Print
+	past []fileid.Print // some earlier ones, the oldest first
+	born int64          // when its file was made, ns; 0: not known
+	kept bool           // its name is on disk
+
+	joined  bool          // its lines go through a joiner
+	join    *lines.Joiner // made when the first of them is read
+	headers core.Headers  // of the file, for what is unfinished when that is gone
+}
+
+// part is one of the texts in a stream. Where lines are events there is only lines.Raw.
+type part struct {
+	sent int64        // position of the last batch; less than that of the stream where bytes gave no event
 	done atomic.Int64 // stored up to here
-	tail print
-	past []print // some earlier ones, the oldest first
-	born int64   // when its file was made, ns; 0: not known
-	kept bool    // its name is on disk
+	held int64        // if not 0: 1 + where the events begin that were made and not sent yet
 }
 
 // isIn reports whether an open file has the stream's content, and takes note of
 // when it was made.
 func (st *stream) isIn(f vfs.File) bool {
-	at := born(f)
-	if st.born != 0 && at != 0 && at != st.born || !st.tail.in(f) {
+	at := fileid.Born(f)
+	if st.born != 0 && at != 0 && at != st.born || !st.tail.In(f) {
 		return false
 	}
 	st.born = at
@@ -53,25 +49,66 @@ func (st *stream) isIn(f vfs.File) bool {
 // stored is the position that may be written down. What follows the last batch
 // and gave no event counts as stored with it.
 func (st *stream) stored() int64 {
-	if d := st.done.Load(); d < st.sent {
+	if st.joined {
+		p := st.positions()
+		return p.Safe()
+	}
+	raw := &st.part[lines.Raw]
+	if d := raw.done.Load(); d < raw.sent {
 		return d
 	}
 	return st.pos
 }
 
+// positions is stored for each text of a stream whose lines are joined.
+func (st *stream) positions() (p lines.Positions) {
+	if st.join != nil {
+		p = st.join.Positions(st.pos)
+	}
+	for s := range p {
+		switch part, d := &st.part[s], st.part[s].done.Load(); {
+		case d < part.sent:
+			p[s] = d
+		case part.held > 0:
+			p[s] = max(d, part.held-1)
+		default:
+			p[s] = max(p[s], d)
+		}
+	}
+	return p
+}
+
+// texts is how many of the texts a stream may have.
+func (st *stream) texts() int {
+	if st.joined {
+		return lines.Streams
+	}
+	return 1
+}
+
+// answered reports whether all that was sent is stored.
+func (st *stream) answered() bool {
+	for s := range st.part {
+		if st.part[s].done.Load() < st.part[s].sent {
+			return false
+		}
+	}
+	return true
+}
+
 // reached takes note of the fingerprint before a new position. Some earlier
 // ones are kept, all along the stream: by them a copy is known that ends behind
 // the position.
-func (st *stream) reached(p print) {
+func (st *stream) reached(p fileid.Print) {
 	const most = 16
-	if n := len(st.past); n == 0 || st.tail.off-st.past[n-1].off >= st.tail.off/most {
+	if n := len(st.past); n == 0 || st.tail.Off-st.past[n-1].Off >= st.tail.Off/most {
 		if n == most {
 			for i := range most / 2 {
 				st.past[i] = st.past[2*i]
 			}
 			st.past = st.past[:most/2]
 		}
-		if st.tail.n > 0 {
+		if st.tail.N > 0 {
 			st.past = append(st.past, st.tail)
 		}
 	}
@@ -84,71 +121,37 @@ func (st *stream) covers(f vfs.File, size int64) bool {
 	if size > st.pos {
 		return false
 	}
-	if st.tail.n > 0 && st.tail.off <= size {
-		return st.tail.in(f)
+	if st.tail.N > 0 && st.tail.Off <= size {
+		return st.tail.In(f)
 	}
 	for i := len(st.past) - 1; i >= 0; i-- {
-		if st.past[i].off <= size {
-			return st.past[i].in(f)
+		if st.past[i].Off <= size {
+			return st.past[i].In(f)
 		}
 	}
 	return false
 }
 
 // at rests the stream at a position.
-func (st *stream) at(pos int64) {
-	st.pos, st.sent = pos, pos
-	st.done.Store(pos)
-}
+func (st *stream) at(pos int64) { st.resume(lines.At(pos)) }
 
-// print is the fingerprint of a stream: the checksum of the n bytes before an
-// offset. The bytes before a position tell more than the first ones of a file:
-// those are often the same in every file of a program.
-type print struct {
-	off int64
-	n   int
-	sum uint32
-}
-
-const printBytes = 256
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// printOf is the fingerprint at off of a file of which read ends there.
-func printOf(off int64, read []byte) print {
-	read = read[max(0, len(read)-printBytes):]
-	return print{off, len(read), crc32.Checksum(read, castagnoli)}
-}
-
-// possible reports whether p may be of a file at all.
-func (p print) possible() bool { return p.n <= printBytes && p.n >= 0 && int64(p.n) <= p.off }
-
-// in reports whether f has the bytes.
-func (p print) in(f vfs.File) bool {
-	if p.n == 0 {
-		return true
+// resume rests the stream at the positions of its texts.
+func (st *stream) resume(p lines.Positions) {
+	st.pos = p.Safe()
+	for s := range p {
+		st.part[s].sent = p[s]
+		st.part[s].done.Store(p[s])
 	}
-	q, err := printAt(f, p.off, p.n)
-	return err == nil && q == p
-}
-
-// printAt reads the fingerprint at off.
-func printAt(f vfs.File, off int64, n int) (print, error) {
-	var buf [printBytes]byte
-	n = int(min(int64(n), off))
-	if _, err := f.ReadAt(buf[:n], off-int64(n)); err != nil {
-		return print{}, err
-	}
-	return printOf(off, buf[:n]), nil
 }
 
 // file is one inode, followed as long as it may have something new.
 type file struct {
-	id      identity
+	id      fileid.ID
 	dir     *dir
 	group   *group
 	name    string // its last one in dir
 	path    string // dir and name
+	real    string // where the path led to, if it was a symbolic link; else empty
 	named   bool   // the path still leads to it
 	headers core.Headers
 
@@ -174,7 +177,9 @@ type file struct {
 	scanned  int64 // no newline between the position and here
 	failing  bool  // the last opening or reading failed, which was said
 	retry    time.Time
-	moves    int64 // the stored position when last looked at
+	after    *file     // had the name before, and may have an unfinished event
+	waiting  time.Time // since then, for that
+	moves    int64     // the stored position when last looked at
 	stuck    time.Time
 	released bool // no longer followed
 }
@@ -227,9 +232,9 @@ func (f *file) close() {
 }
 
 // newStream makes a stream that no channel has heard of.
-func (t *tailer) newStream(id identity) *stream {
-	name := strconv.FormatUint(id.dev, 16) + "-" + strconv.FormatUint(id.ino, 10) + "-" + strconv.FormatUint(rand.Uint64(), 36)
-	return &stream{id: name, name: t.env.Name + ":" + name}
+func (t *tailer) newStream(id fileid.ID) *stream {
+	name := strconv.FormatUint(id.Dev, 16) + "-" + strconv.FormatUint(id.Ino, 10) + "-" + strconv.FormatUint(rand.Uint64(), 36)
+	return &stream{id: name, name: t.env.Name + ":" + name, joined: !t.c.lines.Plain()}
 }
 
 // header sets the headers of f's events.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/vfs"
 )
@@ -157,7 +158,7 @@ func openFiles(t testing.TB) string {
 	all := " "
 	for _, fd := range fds {
 		if fi, err := os.Stat("/proc/self/fd/" + fd.Name()); err == nil {
-			all += fmt.Sprint(identify(fi).ino, " ")
+			all += fmt.Sprint(fileid.Of(fi).Ino, " ")
 		}
 	}
 	return all

@@ -115,7 +115,7 @@ func makeDirs(groups []*group) ([]*dir, error) {
 		i := slices.IndexFunc(dirs, func(d *dir) bool { return d.path == path })
 		if i < 0 {
 			i = len(dirs)
-			dirs = append(dirs, &dir{path: path, files: make(map[string]*file), held: make(map[string]held)})
+			dirs = append(dirs, &dir{path: path, files: make(map[string]*file), held: make(map[string]held), before: make(map[string]*file)})
 		}
 		dirs[i].groups = append(dirs[i].groups, g)
 	}

@@ -16,21 +16,25 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core/vfs"
 )
 
 // record is what is kept of a file between two runs.
 type record struct {
-	id     identity
+	id     fileid.ID
 	anyDev bool // of a position file of Flume's, which knows no devices
 	path   string
 	stream string // empty: the position begins a stream of its own
 	pos    int64
-	tail   print
-	past   []print // at most maxPast
-	born   int64   // when the file was made, ns
-	mtime  int64   // of the file when it was last read to its end, ns
-	taken  bool    // a file has it
+	tail   fileid.Print
+	past   []fileid.Print   // at most maxPast
+	born   int64            // when the file was made, ns
+	mtime  int64            // of the file when it was last read to its end, ns
+	texts  *lines.Positions // where lines are joined: pos is the least of them
+	real   string           // where the path led to, if that was a symbolic link
+	taken  bool             // a file has it
 }
 
 // book keeps the position file, and the file beside it.
@@ -103,12 +107,12 @@ func (b *book) load(log *slog.Logger, old string) ([]*record, error) {
 func merge(log *slog.Logger, known, entries []*record, cut bool) []*record {
 	byIno := make(map[uint64][]*record)
 	for _, e := range entries {
-		byIno[e.id.ino] = append(byIno[e.id.ino], e)
+		byIno[e.id.Ino] = append(byIno[e.id.Ino], e)
 	}
 	var all []*record
 	for _, k := range known {
 		var e *record
-		for _, x := range byIno[k.id.ino] {
+		for _, x := range byIno[k.id.Ino] {
 			if e == nil || x.path == k.path {
 				e = x
 			}
@@ -187,7 +191,7 @@ func appendPositions(to []byte, records []*record) []byte {
 			to = append(to, ',')
 		}
 		to = append(to, `{"inode":`...)
-		to = strconv.AppendUint(to, r.id.ino, 10)
+		to = strconv.AppendUint(to, r.id.Ino, 10)
 		to = append(to, `,"pos":`...)
 		to = strconv.AppendInt(to, r.pos, 10)
 		to = append(to, `,"file":`...)
@@ -208,20 +212,20 @@ func appendRecords(to []byte, records []*record) []byte {
 			to = append(to, ",\n"...)
 		}
 		to = append(to, `{"inode":`...)
-		to = strconv.AppendUint(to, r.id.ino, 10)
+		to = strconv.AppendUint(to, r.id.Ino, 10)
 		if !r.anyDev {
 			to = append(to, `,"dev":`...)
-			to = strconv.AppendUint(to, r.id.dev, 10)
+			to = strconv.AppendUint(to, r.id.Dev, 10)
 		}
 		number(`,"pos":`, r.pos)
-		number(`,"off":`, r.tail.off)
-		number(`,"len":`, int64(r.tail.n))
-		number(`,"sum":`, int64(r.tail.sum))
+		number(`,"off":`, r.tail.Off)
+		number(`,"len":`, int64(r.tail.N))
+		number(`,"sum":`, int64(r.tail.Sum))
 		for i, p := range r.past {
 			if i == 0 {
 				to = append(to, `,"past":"`...)
 			}
-			for _, n := range [...]int64{p.off, int64(p.n), int64(p.sum)} {
+			for _, n := range [...]int64{p.Off, int64(p.N), int64(p.Sum)} {
 				to = strconv.AppendInt(to, n, 10)
 				to = append(to, ' ')
 			}
@@ -229,12 +233,24 @@ func appendRecords(to []byte, records []*record) []byte {
 				to[len(to)-1] = '"'
 			}
 		}
+		if r.texts != nil {
+			to = append(to, `,"texts":"`...)
+			for _, n := range r.texts {
+				to = strconv.AppendInt(to, n, 10)
+				to = append(to, ' ')
+			}
+			to[len(to)-1] = '"'
+		}
 		number(`,"born":`, r.born)
 		number(`,"mtime":`, r.mtime)
 		to = append(to, `,"stream":`...)
 		to = appendGson(to, r.stream)
 		to = append(to, `,"file":`...)
 		to = appendGson(to, r.path)
+		if r.real != "" {
+			to = append(to, `,"real":`...)
+			to = appendGson(to, r.real)
+		}
 		to = append(to, '}')
 	}
 	return append(to, ']')
@@ -329,7 +345,7 @@ func parsePositions(data []byte) (entries []*record, bad damage) {
 			continue
 		}
 		e.anyDev = true
-		e.stream, e.tail, e.past, e.born, e.mtime = "", print{}, nil, 0, 0
+		e.stream, e.real, e.tail, e.past, e.texts, e.born, e.mtime = "", "", fileid.Print{}, nil, nil, 0, 0
 		entries = append(entries, e)
 	}
 }
@@ -357,32 +373,36 @@ func parseRecord(v jsontext.Value) (*record, error) {
 		}
 		switch key {
 		case "inode":
-			r.id.ino, err = strconv.ParseUint(scalar(v), 10, 64)
+			r.id.Ino, err = strconv.ParseUint(scalar(v), 10, 64)
 			ino = true
 		case "dev":
-			r.id.dev, err = strconv.ParseUint(scalar(v), 10, 64)
+			r.id.Dev, err = strconv.ParseUint(scalar(v), 10, 64)
 			r.anyDev = false
 		case "pos":
 			r.pos, err = parseOffset(v)
 			pos = true
 		case "off":
-			r.tail.off, err = parseOffset(v)
+			r.tail.Off, err = parseOffset(v)
 		case "len":
 			var n uint64
 			n, err = strconv.ParseUint(scalar(v), 10, 16)
-			r.tail.n = int(n)
+			r.tail.N = int(n)
 		case "sum":
 			var n uint64
 			n, err = strconv.ParseUint(scalar(v), 10, 32)
-			r.tail.sum = uint32(n)
+			r.tail.Sum = uint32(n)
 		case "past":
 			r.past, err = parsePast(scalar(v))
+		case "texts":
+			r.texts, err = parseTexts(scalar(v))
 		case "born":
 			r.born, err = strconv.ParseInt(scalar(v), 10, 64)
 		case "mtime":
 			r.mtime, err = strconv.ParseInt(scalar(v), 10, 64)
 		case "stream":
 			r.stream = scalar(v)
+		case "real":
+			r.real = scalar(v)
 		case "file":
 			if v.Kind() != '"' {
 				return nil, errors.New("file is not a string")
@@ -397,7 +417,7 @@ func parseRecord(v jsontext.Value) (*record, error) {
 	if !ino || !pos || !path {
 		return nil, errors.New("inode, pos or file is missing")
 	}
-	if !r.tail.possible() {
+	if !r.tail.Possible() {
 		return nil, errors.New("len is too large")
 	}
 	return r, nil
@@ -406,19 +426,36 @@ func parseRecord(v jsontext.Value) (*record, error) {
 // maxPast is how many earlier fingerprints are kept between runs.
 const maxPast = 2
 
+// parseTexts reads the positions of texts.
+func parseTexts(text string) (*lines.Positions, error) {
+	words := strings.Fields(text)
+	var p lines.Positions
+	if len(words) != len(p) {
+		return nil, errors.New("not a list of positions")
+	}
+	for i, w := range words {
+		n, err := strconv.ParseUint(w, 10, 63)
+		if err != nil {
+			return nil, err
+		}
+		p[i] = int64(n)
+	}
+	return &p, nil
+}
+
 // parsePast reads earlier fingerprints: three numbers each.
-func parsePast(text string) ([]print, error) {
+func parsePast(text string) ([]fileid.Print, error) {
 	words := strings.Fields(text)
 	if len(words)%3 != 0 || len(words) > 3*maxPast {
 		return nil, errors.New("not a list of fingerprints")
 	}
-	var past []print
+	var past []fileid.Print
 	for w := range slices.Chunk(words, 3) {
 		off, err := strconv.ParseInt(w[0], 10, 64)
 		n, err1 := strconv.ParseUint(w[1], 10, 16)
 		sum, err2 := strconv.ParseUint(w[2], 10, 32)
-		p := print{off, int(n), uint32(sum)}
-		if err = errors.Join(err, err1, err2); err != nil || !p.possible() {
+		p := fileid.Print{Off: off, N: int(n), Sum: uint32(sum)}
+		if err = errors.Join(err, err1, err2); err != nil || !p.Possible() {
 			return nil, errors.Join(errors.New("not a fingerprint"), err)
 		}
 		past = append(past, p)
@@ -513,8 +550,12 @@ func parseSide(data []byte) (records []*record, written []string, err error) {
 
 // record is what is kept of f.
 func (f *file) record() *record {
-	r := &record{id: f.id, path: f.path, stream: f.st.id, pos: f.st.stored(), tail: f.st.tail, born: f.st.born}
+	r := &record{id: f.id, path: f.path, real: f.real, stream: f.st.id, pos: f.st.stored(), tail: f.st.tail, born: f.st.born}
 	r.past = f.st.past[max(0, len(f.st.past)-maxPast):]
+	if f.st.joined {
+		p := f.st.positions()
+		r.pos, r.texts = p.Safe(), &p
+	}
 	if !f.read.IsZero() {
 		r.mtime = f.read.UnixNano()
 	}
@@ -527,7 +568,7 @@ func (t *tailer) save() error {
 	for _, f := range t.files {
 		if !f.ignored && !f.released {
 			records = append(records, f.record())
-			f.st.kept = f.st.tail.n > 0
+			f.st.kept = f.st.tail.N > 0
 		}
 	}
 	for _, r := range t.pending {

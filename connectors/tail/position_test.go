@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -201,7 +202,7 @@ func (f *fullDisk) Rename(from, to string) error {
 }
 
 func TestGsonEscapes(t *testing.T) {
-	got := appendPositions(nil, []*record{{id: identity{1, 2}, pos: 3, path: "/a=b/<c>&'d'\"\\\t\n\x01ü\u2028\xff"}})
+	got := appendPositions(nil, []*record{{id: fileid.ID{Dev: 1, Ino: 2}, pos: 3, path: "/a=b/<c>&'d'\"\\\t\n\x01ü\u2028\xff"}})
 	want := `[{"inode":2,"pos":3,"file":"/a\u003db/\u003cc\u003e\u0026\u0027d\u0027\"\\\t\n\u0001ü\u2028` + "\ufffd" + `"}]`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -225,7 +226,7 @@ func FuzzPositions(f *testing.F) {
 		}
 		if len(bad.notes) == 0 && len(entries) > 0 {
 			again, worse := parsePositions(appendPositions(nil, entries))
-			if len(worse.notes) > 0 || len(again) != len(entries) || again[0].pos != entries[0].pos || again[0].id.ino != entries[0].id.ino {
+			if len(worse.notes) > 0 || len(again) != len(entries) || again[0].pos != entries[0].pos || again[0].id.Ino != entries[0].id.Ino {
 				t.Fatalf("written and read again: %v, %v", again, worse)
 			}
 		}
@@ -234,7 +235,7 @@ func FuzzPositions(f *testing.F) {
 			return
 		}
 		for _, r := range records {
-			if r.pos < 0 || r.tail.n > printBytes || int64(r.tail.n) > r.tail.off {
+			if r.pos < 0 || r.tail.N > fileid.Bytes || int64(r.tail.N) > r.tail.Off {
 				t.Fatalf("bad record %+v", r)
 			}
 		}

@@ -3,13 +3,14 @@ package tail
 import (
 	"bytes"
 	"errors"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/vfs"
 )
@@ -29,6 +30,9 @@ func (t *tailer) turn(f *file) error {
 	if !f.dirty || f.released || !t.ensure(f) {
 		return nil
 	}
+	if wait, err := t.waits(f); wait || err != nil {
+		return ended(err)
+	}
 	if f.expire {
 		t.stat(f, t.env.Now()) // it may have grown since it was last looked at
 	}
@@ -36,21 +40,22 @@ func (t *tailer) turn(f *file) error {
 		if t.replaced(f) {
 			return nil // the rest of the copy is older: it is read first
 		}
+		if err := t.settleLeft(); err != nil {
+			return ended(err)
+		}
 	}
 	f.confirm, t.changed = false, true
 	t.prime(f)
+	t.joiner(f)
 	c := cutter{t: t, f: f, st: f.st, at: f.st.pos, left: t.c.maxBatches, mtime: f.mtime, changes: f.changes}
-	if f.st.tail.off == c.at {
-		c.back = f.st.tail.n
+	if f.st.tail.Off == c.at {
+		c.back = f.st.tail.N
 	}
 	err := c.run()
 	if c.b != nil {
 		c.b.Release()
 	}
-	if errors.Is(err, errOver) {
-		return nil // what is left is read after the next start
-	}
-	return err
+	return ended(err)
 }
 
 // ensure opens f.
@@ -91,7 +96,7 @@ func (t *tailer) ensure(f *file) bool {
 func (t *tailer) openNow(f *file) (open vfs.File, err error) {
 	for range 3 {
 		if open, err = t.env.FS.OpenFile(f.path, openFlags, 0); err == nil {
-			if fi, e := open.Stat(); e == nil && identify(fi) == f.id {
+			if fi, e := open.Stat(); e == nil && fileid.Of(fi) == f.id {
 				return open, nil
 			}
 			_ = open.Close()
@@ -134,10 +139,10 @@ func (t *tailer) confirmed(f *file) bool {
 	if !st.isIn(f.open) {
 		return false
 	}
-	if st.pos == 0 || st.tail.off == st.pos && st.tail.n > 0 {
+	if st.pos == 0 || st.tail.Off == st.pos && st.tail.N > 0 {
 		return true
 	}
-	p, err := printAt(f.open, st.pos, printBytes)
+	p, err := fileid.Take(f.open, st.pos)
 	if err != nil {
 		return false
 	}
@@ -157,15 +162,15 @@ func (t *tailer) confirmed(f *file) bool {
 // worth nothing if its content can not be told from another.
 func (t *tailer) prime(f *file) {
 	st := f.st
-	if st.kept || st.tail.n > 0 || f.open == nil {
+	if st.kept || st.tail.N > 0 || f.open == nil {
 		return
 	}
-	st.born = born(f.open)
+	st.born = fileid.Born(f.open)
 	off := st.pos
 	if off == 0 {
-		off = min(f.size, printBytes)
+		off = min(f.size, fileid.Bytes)
 	}
-	if p, err := printAt(f.open, off, printBytes); err == nil {
+	if p, err := fileid.Take(f.open, off); err == nil {
 		st.tail = p
 	}
 }
@@ -194,7 +199,8 @@ type cutter struct {
 	back int   // bytes before at that are read along, to be compared with the stream's fingerprint
 	left int64 // batches this turn may still send
 
-	b     *core.Batch // not sent yet
+	b     *core.Batch  // not sent yet
+	text  lines.Stream // of the events in b
 	bytes int
 	blk   *core.Block // being cut
 	used  bool        // b holds blk
@@ -235,7 +241,7 @@ func (c *cutter) run() error {
 			t.fail(f, "read", err)
 			return c.end()
 		}
-		if n < c.back || crc32.Checksum(buf[:c.back], castagnoli) != c.st.tail.sum && c.back > 0 {
+		if n < c.back || c.back > 0 && fileid.PrintOf(c.at, buf[:c.back]).Sum != c.st.tail.Sum {
 			// Not what was here before. The next turn finds it replaced.
 			blk.Release()
 			f.confirm = true
@@ -249,8 +255,8 @@ func (c *cutter) run() error {
 		}
 		if err == nil && p > 0 {
 			c.at += int64(p)
-			c.st.reached(printOf(c.at, buf[:c.back+p]))
-			c.back = c.st.tail.n
+			c.st.reached(fileid.PrintOf(c.at, buf[:c.back+p]))
+			c.back = c.st.tail.N
 		}
 		blk.Release()
 		if err != nil {
@@ -277,7 +283,7 @@ func (c *cutter) run() error {
 		case p == 0:
 			// A line longer than the block: the next one is larger, up to the
 			// longest that may be.
-			room = min(4*room, c.back+int(t.c.maxEvent)+2)
+			room = min(4*room, c.back+int(t.longest)+2)
 		case c.taken >= turnBytes:
 			return c.end()
 		}
@@ -302,7 +308,7 @@ func (c *cutter) cut(data []byte) (p int, full bool, err error) {
 		t.holes.Add(int64(p))
 		f.shrunk = p == len(data)
 	}
-	longest := int(t.c.maxEvent)
+	longest := int(t.longest)
 	for p < len(data) {
 		i := bytes.IndexByte(data[p:], '\n')
 		end := p + i + 1
@@ -341,6 +347,16 @@ func (c *cutter) cut(data []byte) (p int, full bool, err error) {
 			break // the rest of it has not been read yet
 		}
 		begin := c.at + int64(p)
+		if c.st.join != nil {
+			if !f.long {
+				body = data[p : end-min(1, i+1)] // the joiner looks after the carriage return
+			}
+			full, err = c.joined(c.st.join.Add(lines.Line{Text: body, Begin: begin, End: c.at + int64(end), More: f.long}, t.env.Now()))
+			if p = end; full || err != nil {
+				return p, full, err
+			}
+			continue
+		}
 		if c.b != nil && c.bytes+len(body) > batchBytes {
 			if full, err = c.flush(begin); full || err != nil {
 				return p, full, err
@@ -387,7 +403,7 @@ func (c *cutter) flush(pos int64) (full bool, err error) {
 	b := c.b
 	c.b = nil
 	c.left--
-	return c.left <= 0, c.t.send(b, c.st, pos)
+	return c.left <= 0, c.t.send(b, c.st, c.text, pos)
 }
 
 // end sends what is left and takes note of the position.
@@ -411,20 +427,31 @@ func (c *cutter) atEnd() error {
 		return err
 	}
 	f := c.f
+	if c.st.join != nil {
+		if err := c.settle(c.st.join.Expired(c.t.env.Now())); err != nil {
+			return err
+		}
+	}
 	if !f.expire || f.dirty {
 		return nil
 	}
 	f.expire = false
+	if !f.named && !c.st.answered() {
+		return nil // as long as it is followed its position is kept
+	}
 	if f.skip {
 		f.skip = false
 		c.t.drops.Add(1)
-		c.st.pos, c.st.tail = f.scanned, print{}
+		c.st.pos, c.st.tail = f.scanned, fileid.Print{}
 	}
-	if !f.named {
-		c.t.release(f)
+	if f.named {
+		f.close()
 		return nil
 	}
-	f.close()
+	if err := c.t.settle(c.st); err != nil {
+		return err
+	}
+	c.t.release(f)
 	return nil
 }
 
@@ -432,7 +459,7 @@ func (c *cutter) atEnd() error {
 // reports true if there is none and the line can still become an event.
 func (c *cutter) probe() bool {
 	f := c.f
-	if f.size-c.at >= c.t.c.maxEvent+2 || f.size < f.scanned {
+	if f.size-c.at >= c.t.longest+2 || f.size < f.scanned {
 		return false
 	}
 	blk, buf := c.t.region(int(min(blockBytes, max(1, f.size-f.scanned))))
@@ -465,8 +492,8 @@ func (c *cutter) skipLine() (more bool, err error) {
 			t.drops.Add(1)
 			f.skip = false
 			c.at = f.scanned + int64(i) + 1
-			c.st.reached(printOf(c.at, blk.Buf[:i+1]))
-			c.back = c.st.tail.n
+			c.st.reached(fileid.PrintOf(c.at, blk.Buf[:i+1]))
+			c.back = c.st.tail.N
 			c.taken += i
 			return true, nil
 		}

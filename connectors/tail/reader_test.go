@@ -85,8 +85,8 @@ func cutAll(t testing.TB, longest int, mode string, parts ...[]byte) []string {
 	return bodies
 }
 
-// lines is what cutAll must return.
-func lines(data []byte, longest int, mode string) []string {
+// wantLines is what cutAll must return.
+func wantLines(data []byte, longest int, mode string) []string {
 	var want []string
 	for {
 		i := bytes.IndexByte(data, '\n')
@@ -124,7 +124,7 @@ func FuzzLines(f *testing.F) {
 		most := int(longest) + 1
 		cut = max(0, min(cut, len(data)))
 		got := cutAll(t, most, mode, data[:cut], data[cut:])
-		if want := lines(data, most, mode); !slices.Equal(got, want) {
+		if want := wantLines(data, most, mode); !slices.Equal(got, want) {
 			t.Fatalf("got  %q\nwant %q", got, want)
 		}
 	})
@@ -138,7 +138,7 @@ func TestLongLineSizes(t *testing.T) {
 			for _, mode := range []string{split, drop} {
 				data := []byte("first\n" + strings.Repeat("x", n) + end + "last\n")
 				for _, cut := range []int{len(data), 6 + n, 6 + n + 1, n / 2} {
-					got, want := cutAll(t, most, mode, data[:cut], data[cut:]), lines(data, most, mode)
+					got, want := cutAll(t, most, mode, data[:cut], data[cut:]), wantLines(data, most, mode)
 					if !slices.Equal(got, want) {
 						t.Errorf("%d bytes, %q, %s, cut at %d: got %d events, want %d", n, end, mode, cut, len(got), len(want))
 					}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
@@ -232,5 +233,5 @@ func ino(t testing.TB, path string) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return identify(fi).ino
+	return fileid.Of(fi).Ino
 }

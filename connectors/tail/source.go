@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/vfs"
@@ -39,6 +40,7 @@ type source struct {
 	maxEvent      int64
 	longLines     string
 	compressed    bool
+	lines         lines.Options
 
 	groups []*group
 	ran    bool // skipToEnd has had its effect
@@ -69,6 +71,7 @@ func (s *source) Keys(k *conf.Keys) {
 	k.Bytes(&s.maxEvent, "maxEventBytes", 1<<20, "The longest line that becomes one event.").Must(conf.Range(1, 256<<20)).Since("1.0")
 	k.String(&s.longLines, "longLines", split, "What becomes of a longer line: several events (split), or none (drop). Both are counted.").Must(conf.OneOf(split, drop)).Since("1.0")
 	k.Bool(&s.compressed, "skipCompressed", true, "Do not read files that begin as gzip, bzip2, xz or zstd do: rotated ones, already read.").Since("1.0")
+	s.lines.Keys(k)
 	k.Inert("backoffSleepIncrement", "The source does not sleep between reads: see pollInterval.")
 	k.Inert("maxBackoffSleep", "The source does not sleep between reads: see pollInterval.")
 	k.Check(s.bindGroups)

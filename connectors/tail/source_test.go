@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
 	"github.com/millrace/millrace/core/conf"
 )
 
@@ -314,7 +315,7 @@ func (h *historian) copytruncate(name string, inside bool) {
 	h.copy++
 	h.step("copytruncate", name)
 	h.check(os.WriteFile(h.path(fmt.Sprintf("%s.copy%d", name, h.copy)), data, 0o644))
-	if len(data) >= 2*printBytes && h.rnd.IntN(3) == 0 { // of shorter ones too little is known
+	if len(data) >= 2*fileid.Bytes && h.rnd.IntN(3) == 0 { // of shorter ones too little is known
 		h.lay(name) // between the copy and the truncation: in time for the source, not for the copy
 		h.arrive()
 	}

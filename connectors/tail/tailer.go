@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
 )
@@ -34,12 +37,14 @@ type tailer struct {
 	saveAt  time.Time
 
 	dirs     []*dir
-	byID     map[identity]*file
+	byID     map[fileid.ID]*file
 	files    []*file // in order of discovery
 	lost     []*file // without a name and not open
 	retired  []*stream
-	round    []*file // being read
-	skipping bool    // files found now begin at their end
+	left     []*stream // as retired, with events that may be unfinished
+	due      bool      // an event may have waited long enough for its next line
+	round    []*file   // being read
+	skipping bool      // files found now begin at their end
 
 	small *core.Block // memory for short reads, shared by files
 	fill  int
@@ -67,6 +72,9 @@ type tailer struct {
 	truncations, lostBytes      *metric.Extra
 	splits, drops, holes        *metric.Extra
 	behind, openFiles, stuckFor *metric.Extra
+
+	counters *lines.Counters // nil where lines are not joined
+	longest  int64           // line in a file that is not split
 }
 
 // parcel is a batch on its way to the goroutine that sends.
@@ -77,8 +85,8 @@ type parcel struct {
 
 func newTailer(s *source, env core.Env, dirs []*dir) *tailer {
 	m := env.Metrics
-	return &tailer{
-		c: s, env: env, log: env.Log, dirs: dirs, byID: make(map[identity]*file),
+	t := &tailer{
+		c: s, env: env, log: env.Log, dirs: dirs, byID: make(map[fileid.ID]*file), longest: s.lines.Longest(s.maxEvent),
 		truncations: m.Counter("truncations_total", "Files whose content was replaced: truncated, or written anew under the same inode."),
 		lostBytes:   m.Counter("bytes_lost_total", "Bytes that were truncated before they could be read: at least so many."),
 		splits:      m.Counter("lines_split_total", "Lines longer than maxEventBytes that became several events."),
@@ -88,6 +96,10 @@ func newTailer(s *source, env core.Env, dirs []*dir) *tailer {
 		openFiles:   m.Gauge("files_open", "Files that are open."),
 		stuckFor:    m.Gauge("stuck_seconds", "How long the worst file has had unread bytes while its position did not move."),
 	}
+	if !s.lines.Plain() {
+		t.counters = lines.NewCounters(m)
+	}
+	return t
 }
 
 // run follows the files until ctx ends, and then until they are at rest or the
@@ -169,14 +181,14 @@ func (t *tailer) begin() {
 		}
 		// Of a directory that is in no group any more: kept while the file is there.
 		fi, err := t.env.FS.Stat(r.path)
-		if err == nil && identify(fi).ino == r.id.ino {
+		if err == nil && fileid.Of(fi).Ino == r.id.Ino {
 			return false
 		}
 		t.forget(r)
 		return true
 	})
 	for _, r := range t.pending {
-		t.byIno[r.id.ino] = append(t.byIno[r.id.ino], r)
+		t.byIno[r.id.Ino] = append(t.byIno[r.id.Ino], r)
 	}
 	t.saveAt = now.Add(t.c.writeInterval)
 	t.look(now)
@@ -186,6 +198,14 @@ func (t *tailer) begin() {
 // loop reads in rounds: every file with something new has one turn in a round.
 func (t *tailer) loop() error {
 	for !t.over {
+		if err := t.settleLeft(); err != nil {
+			return ended(err)
+		}
+		if t.due {
+			if err := t.settleDue(); err != nil {
+				return ended(err)
+			}
+		}
 		round := t.ready()
 		if len(round) == 0 {
 			if t.draining && t.quiet >= quietPolls {
@@ -242,9 +262,10 @@ func (t *tailer) ready() []*file {
 	now := t.env.Now()
 	if slices.ContainsFunc(t.files, func(f *file) bool { return f.dirty && f.st.pos == 0 && !f.released }) {
 		// Of a new file nothing is read before what its writer put into the
-		// old one: that may have grown since it was looked at.
+		// old one: that may have grown since it was looked at, and only so much
+		// of it is read.
 		for i := range t.files {
-			if f := t.files[i]; !f.dirty && !f.released && f.active(now) {
+			if f := t.files[i]; !f.released && f.active(now) {
 				t.stat(f, now)
 			}
 		}
@@ -346,26 +367,38 @@ func (t *tailer) leave() {
 
 var errOver = errors.New("the drain is over")
 
-// send hands a batch of st that ends at pos over to be sent. While it waits it
-// goes on looking, so that files are open before they are rotated away.
-func (t *tailer) send(b *core.Batch, st *stream, pos int64) error {
+// ended is err, unless that only says that the drain is over.
+func ended(err error) error {
+	if errors.Is(err, errOver) {
+		return nil // what is left is read after the next start
+	}
+	return err
+}
+
+// send hands a batch of a text of st that ends at pos over to be sent. While it
+// waits it goes on looking, so that files are open before they are rotated away.
+func (t *tailer) send(b *core.Batch, st *stream, text lines.Stream, pos int64) error {
 	if !st.kept {
 		t.trySave()
 	}
-	b.Mark(st.name, pos)
+	part := &st.part[text]
+	b.Mark(text.Of(st.name), pos)
 	b.Resize()
 	cells := t.env.Metrics
 	cells.AppendBatchReceived.Add(1)
 	p := parcel{b, func(err error) {
 		if err == nil {
-			st.done.Store(pos)
+			part.done.Store(pos)
 			cells.AppendBatchAccepted.Add(1)
 		}
 	}}
 	for {
 		select {
 		case t.queue <- p:
-			st.pos, st.sent = pos, pos
+			part.sent, part.held = pos, 0
+			if !st.joined {
+				st.pos = pos
+			}
 			t.quiet = 0
 			return nil
 		case err := <-t.failed:
@@ -432,12 +465,18 @@ func (t *tailer) tick() {
 	t.openFiles.Set(int64(open))
 	t.stuckFor.Set(stuck)
 	t.files = slices.DeleteFunc(t.files, func(f *file) bool { return f.released })
+	t.due = t.counters != nil && slices.ContainsFunc(t.files, func(f *file) bool { return f.overdue(now) })
+	for _, d := range t.dirs {
+		maps.DeleteFunc(d.before, func(_ string, f *file) bool { return f.released })
+	}
 	t.retired = slices.DeleteFunc(t.retired, func(st *stream) bool {
-		gone := st.done.Load() >= st.sent
-		if gone {
-			t.out.Forget(st.name)
+		if !st.answered() {
+			return false
 		}
-		return gone
+		for text := range lines.Stream(st.texts()) {
+			t.out.Forget(text.Of(st.name))
+		}
+		return true
 	})
 	t.tickAt = begun.Add(tickShare * time.Since(begun))
 	if t.changed && !now.Before(t.saveAt) {

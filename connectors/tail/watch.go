@@ -10,6 +10,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -19,7 +21,8 @@ type dir struct {
 	groups  []*group
 	files   map[string]*file // by name, those whose path leads to them
 	held    map[string]held
-	due     time.Time // of the next listing
+	before  map[string]*file // by name, those that had it until now
+	due     time.Time        // of the next listing
 	listing uint64
 	failing bool // it can not be listed, which was said
 	listed  bool // once at least
@@ -143,7 +146,7 @@ func (t *tailer) entry(d *dir, name string, now time.Time) {
 		}
 		return
 	}
-	id := identify(fi)
+	id := fileid.Of(fi)
 	if old != nil && old.id != id {
 		t.orphan(old)
 	}
@@ -166,7 +169,7 @@ func (t *tailer) entry(d *dir, name string, now time.Time) {
 }
 
 // stale releases the file that had an inode which the file at path has now.
-func (t *tailer) stale(id identity, path string, size int64) {
+func (t *tailer) stale(id fileid.ID, path string, size int64) {
 	f := t.byID[id]
 	if f != nil && f.path != path && f.open == nil && !t.leads(f) && t.reused(f.st, path, id, size) {
 		t.release(f)
@@ -176,12 +179,12 @@ func (t *tailer) stale(id identity, path string, size int64) {
 // leads reports whether f's path still leads to it.
 func (t *tailer) leads(f *file) bool {
 	fi, err := t.env.FS.Stat(f.path)
-	return err == nil && identify(fi) == f.id
+	return err == nil && fileid.Of(fi) == f.id
 }
 
 // discover begins to follow a file, at its stored position if it has one. It
 // returns nil if the file must wait.
-func (t *tailer) discover(d *dir, g *group, name, path string, id identity, fi fs.FileInfo, now time.Time) *file {
+func (t *tailer) discover(d *dir, g *group, name, path string, id fileid.ID, fi fs.FileInfo, now time.Time) *file {
 	r := t.claim(id, path)
 	if r != nil && r.path != path && r.stream != "" {
 		st := t.recall(r)
@@ -199,6 +202,9 @@ func (t *tailer) discover(d *dir, g *group, name, path string, id identity, fi f
 	case r != nil:
 		t.resume(f, r, fi.Size())
 		f.moved = f.moved && r.path != path
+		if r.path != path && filepath.Dir(r.path) == d.path {
+			t.precede(d, filepath.Base(r.path), f)
+		}
 	case t.skipping:
 		f.st = t.newStream(id)
 		f.st.at(fi.Size())
@@ -209,7 +215,9 @@ func (t *tailer) discover(d *dir, g *group, name, path string, id identity, fi f
 	t.follow(f)
 	f.named = true
 	d.files[name] = f
+	d.succeed(name, f)
 	t.header(f)
+	f.resolve()
 	return f
 }
 
@@ -225,11 +233,14 @@ func (t *tailer) follow(f *file) {
 func (t *tailer) rename(f *file, d *dir, g *group, name, path string) {
 	if f.named && f.dir.files[f.name] == f {
 		delete(f.dir.files, f.name)
+		t.precede(f.dir, f.name, f)
 	}
 	t.log.Info("file was renamed", "from", f.path, "to", path)
 	f.dir, f.group, f.name, f.path, f.named = d, g, name, path, true
 	d.files[name] = f
+	d.succeed(name, f)
 	t.header(f)
+	f.resolve()
 	t.changed = true
 	f.check()
 }
@@ -239,6 +250,7 @@ func (t *tailer) rename(f *file, d *dir, g *group, name, path string) {
 func (t *tailer) orphan(f *file) {
 	if f.dir.files[f.name] == f {
 		delete(f.dir.files, f.name)
+		t.precede(f.dir, f.name, f)
 	}
 	f.named = false
 	f.dir.due = time.Time{} // it may have another name there
@@ -252,11 +264,11 @@ func (t *tailer) orphan(f *file) {
 }
 
 // claim takes the record of a file.
-func (t *tailer) claim(id identity, path string) *record {
-	for _, r := range t.byIno[id.ino] {
+func (t *tailer) claim(id fileid.ID, path string) *record {
+	for _, r := range t.byIno[id.Ino] {
 		switch {
 		case r.taken:
-		case !r.anyDev && r.id.dev != id.dev:
+		case !r.anyDev && r.id.Dev != id.Dev:
 		case r.anyDev && r.path != path && !strings.HasPrefix(filepath.Base(path), filepath.Base(r.path)):
 			// Flume's own rule is: the same path. A rotated name is believed too.
 		default:
@@ -286,13 +298,37 @@ func (t *tailer) resume(f *file, r *record, size int64) {
 
 // recall makes the stream of a record, at the position that the channels have or else the record.
 func (t *tailer) recall(r *record) *stream {
-	st := &stream{id: r.stream, name: t.env.Name + ":" + r.stream, tail: r.tail, past: slices.Clone(r.past), born: r.born, kept: r.tail.n > 0}
-	pos := r.pos
-	if p, ok := t.out.Position(st.name); ok {
-		pos = p
+	st := &stream{
+		id: r.stream, name: t.env.Name + ":" + r.stream, tail: r.tail, past: slices.Clone(r.past), born: r.born, kept: r.tail.N > 0,
+		joined: !t.c.lines.Plain(),
 	}
-	st.at(pos)
-	return st
+	if r.texts == nil {
+		pos := r.pos
+		if p, ok := t.out.Position(st.name); ok {
+			pos = p
+		}
+		st.at(pos)
+		return st
+	}
+	// What the channels have of a text may end long before what was read of it
+	// and gave no event.
+	texts := *r.texts
+	for text := range lines.Stream(lines.Streams) {
+		if p, ok := t.out.Position(text.Of(st.name)); ok {
+			texts[text] = max(texts[text], p)
+		}
+	}
+	if st.joined || texts.Safe() == texts[lines.Raw] {
+		st.resume(texts)
+		return st
+	}
+	// The keys were removed, and the channels have more of what will be the one
+	// text than is safe: it comes again, under another name.
+	t.retire(st)
+	next := t.newStream(r.id)
+	next.tail, next.past, next.born = st.tail, st.past, st.born
+	next.at(texts.Safe())
+	return next
 }
 
 // forget gives up a record.
@@ -306,16 +342,16 @@ func (t *tailer) forget(r *record) {
 // another name, is another file: made at another time or, where that is not
 // known, with other content. If it is the same one it may still have been
 // truncated; reading it will tell.
-func (t *tailer) reused(st *stream, path string, id identity, size int64) bool {
+func (t *tailer) reused(st *stream, path string, id fileid.ID, size int64) bool {
 	f := t.openAt(path, id)
 	if f == nil {
 		return false
 	}
 	defer f.Close()
-	if at := born(f); at != 0 && st.born != 0 {
+	if at := fileid.Born(f); at != 0 && st.born != 0 {
 		return at != st.born
 	}
-	return size < max(st.pos, st.tail.off) || !st.tail.in(f)
+	return size < max(st.pos, st.tail.Off) || !st.tail.In(f)
 }
 
 // strays looks for the files of a directory's records that no pattern has
@@ -333,82 +369,109 @@ func (t *tailer) strays(d *dir) {
 			t.forget(r)
 			continue
 		}
-		f := &file{id: r.id, dir: d, group: g, name: name, path: r.path, changed: t.env.Now()}
+		f := &file{id: r.id, dir: d, group: g, name: name, path: r.path, real: r.real, changed: t.env.Now()}
 		t.resume(f, r, -1)
 		f.size, f.mtime = f.st.pos, f.read
 		t.header(f)
 		t.follow(f)
+		t.precede(d, name, f)
 		t.lost = append(t.lost, f)
 	}
 	t.pending = slices.DeleteFunc(t.pending, func(r *record) bool { return r.taken })
 }
 
 // recorded reports whether a record waits for id.
-func (t *tailer) recorded(id identity) bool {
-	for _, r := range t.byIno[id.ino] {
-		if !r.taken && (r.anyDev || r.id.dev == id.dev) {
+func (t *tailer) recorded(id fileid.ID) bool {
+	for _, r := range t.byIno[id.Ino] {
+		if !r.taken && (r.anyDev || r.id.Dev == id.Dev) {
 			return true
 		}
 	}
 	return false
 }
 
-// search looks for the files that lost their name while they were not open:
-// by inode, among the names in their directory that begin as the old one does.
+// resolve takes note of where a path leads that is a symbolic link, or in a
+// directory that is: what is rotated is there.
+func (f *file) resolve() {
+	f.real = ""
+	if real, err := filepath.EvalSymlinks(f.path); err == nil && real != f.path {
+		f.real = real
+	}
+}
+
+// homes returns the directories where f may be under another name, and for each
+// the name that it had there.
+func (f *file) homes() map[string]string {
+	h := map[string]string{f.dir.path: f.name}
+	if f.real != "" {
+		h[filepath.Dir(f.real)] = filepath.Base(f.real)
+	}
+	return h
+}
+
+// search looks for the files that lost their name while they were not open: by
+// inode, among the names in their directories that begin as the old one does.
 func (t *tailer) search() {
 	if len(t.lost) == 0 {
 		return
 	}
 	lost := slices.DeleteFunc(t.lost, func(f *file) bool { return f.named || f.open != nil || f.released })
 	t.lost = nil
-	byDir := make(map[*dir][]*file)
-	for _, f := range lost {
-		byDir[f.dir] = append(byDir[f.dir], f)
+	type listing struct {
+		names []fs.DirEntry
+		err   error
 	}
-	for d, files := range byDir {
-		names, err := t.env.FS.ReadDir(d.path)
-		if err != nil {
-			// Without the directory nothing is known: they stay.
-			t.lost = append(t.lost, files...)
-			continue
+	listings := make(map[string]listing)
+	for _, f := range lost {
+		found, unknown := false, false
+		for dir, name := range f.homes() {
+			l, ok := listings[dir]
+			if !ok {
+				l.names, l.err = t.env.FS.ReadDir(dir)
+				listings[dir] = l
+			}
+			// What a link led to goes with its directory; of ours nothing is known without it.
+			unknown = unknown || l.err != nil && (dir == f.dir.path || !errors.Is(l.err, fs.ErrNotExist))
+			if found = t.find(f, dir, name, l.names); found {
+				break
+			}
 		}
-		for _, f := range files {
-			if t.find(f, d, names) {
-				continue
-			}
-			// Few bytes alike prove little where nothing else says "copy".
-			if f.st.tail.n == printBytes && t.succeeded(f) {
-				t.drop(f)
-			} else {
-				t.release(f)
-			}
+		switch {
+		case found:
+		case unknown:
+			t.lost = append(t.lost, f)
+		// Few bytes alike prove little where nothing else says "copy".
+		case f.st.tail.N == fileid.Bytes && t.succeeded(f):
+			t.drop(f)
+		default:
+			t.release(f)
 		}
 	}
 }
 
-// find opens a lost file under its new name.
-func (t *tailer) find(f *file, d *dir, names []fs.DirEntry) bool {
+// find opens a lost file under its new name in a directory where it had that name.
+func (t *tailer) find(f *file, dir, name string, names []fs.DirEntry) bool {
 	for _, e := range names {
-		if e.IsDir() || !strings.HasPrefix(e.Name(), stem(f.name)) {
+		if e.IsDir() || !strings.HasPrefix(e.Name(), stem(name)) {
 			continue
 		}
-		path := filepath.Join(d.path, e.Name())
+		path := filepath.Join(dir, e.Name())
 		fi, err := t.env.FS.Stat(path)
-		if err != nil || identify(fi) != f.id {
+		if err != nil || fileid.Of(fi) != f.id {
 			continue
 		}
 		open := t.openAt(path, f.id)
 		if open == nil {
 			return false
 		}
-		if made := born(open); made != 0 && f.st.born != 0 {
+		if made := fileid.Born(open); made != 0 && f.st.born != 0 {
 			// It may have been truncated; reading will tell.
 			if made != f.st.born {
 				_ = open.Close()
 				return false
 			}
 			f.confirm = true
-		} else if fi.Size() < max(f.st.pos, f.st.tail.off) || !f.st.tail.in(open) {
+		} else if fi.Size() < max(f.st.pos, f.st.tail.Off) || !f.st.tail.In(open) {
 			_ = open.Close() // another file with that inode
 			return false
 		}
@@ -423,12 +486,12 @@ func (t *tailer) find(f *file, d *dir, names []fs.DirEntry) bool {
 }
 
 // openAt opens a path if it leads to id.
-func (t *tailer) openAt(path string, id identity) vfs.File {
+func (t *tailer) openAt(path string, id fileid.ID) vfs.File {
 	f, err := t.env.FS.OpenFile(path, openFlags, 0)
 	if err != nil {
 		return nil
 	}
-	if fi, err := f.Stat(); err != nil || identify(fi) != id {
+	if fi, err := f.Stat(); err != nil || fileid.Of(fi) != id {
 		_ = f.Close()
 		return nil
 	}
@@ -455,7 +518,13 @@ func (t *tailer) drop(f *file) {
 }
 
 // retire lets the channels forget a stream, once they have stored all of it.
-func (t *tailer) retire(st *stream) { t.retired = append(t.retired, st) }
+func (t *tailer) retire(st *stream) {
+	if st.join != nil {
+		t.left = append(t.left, st)
+		return
+	}
+	t.retired = append(t.retired, st)
+}
 
 // note takes in an event of the watcher: a hint, never truth. It returns the
 // file that the name leads to, if that is followed.

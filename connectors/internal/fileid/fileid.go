@@ -25,7 +25,8 @@ func Of(fi fs.FileInfo) ID {
 }
 
 // Print is a fingerprint: the checksum of the N bytes before an offset. The
-// zero value fits every file.
+// bytes before a position tell more than the first ones of a file: those are
+// often the same in every file of a program. The zero value fits every file.
 type Print struct {
 	Off int64
 	N   int
@@ -40,13 +41,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Take reads the fingerprint of f at off.
 func Take(f io.ReaderAt, off int64) (Print, error) { return take(f, off, Bytes) }
 
+// PrintOf returns the fingerprint at off of a file of which read was read, and
+// ends there.
+func PrintOf(off int64, read []byte) Print {
+	read = read[max(0, len(read)-Bytes):]
+	return Print{off, len(read), crc32.Checksum(read, castagnoli)}
+}
+
 func take(f io.ReaderAt, off int64, n int) (Print, error) {
 	var buf [Bytes]byte
 	n = int(min(int64(n), off))
 	if k, err := f.ReadAt(buf[:n], off-int64(n)); k < n {
 		return Print{}, err
 	}
-	return Print{off, n, crc32.Checksum(buf[:n], castagnoli)}, nil
+	return PrintOf(off, buf[:n]), nil
 }
 
 // Possible reports whether p can be a fingerprint at all.

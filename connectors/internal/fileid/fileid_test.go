@@ -15,6 +15,9 @@ func TestPrint(t *testing.T) {
 	if err != nil || p.N != Bytes || !p.Possible() || !p.In(strings.NewReader(text+"more")) {
 		t.Errorf("%+v %v", p, err)
 	}
+	if PrintOf(1007, []byte(text)) != p || PrintOf(1007, []byte(text[1007-Bytes:])) != p {
+		t.Error("differs from that of what was read")
+	}
 	for _, other := range []string{text[:1006], strings.Replace(text, "the", "THE", 1), ""} {
 		if p.In(strings.NewReader(other)) {
 			t.Errorf("fits %d other bytes", len(other))

@@ -5,6 +5,9 @@
 //	physical line ─ container ─> text of a stream ─ parts ─> logical line ─ multiline ─> event
 //	  [begin,end)     docker,cri    stdout, stderr     P F                    patterns
 //
+// [Pipe] is all of a source that reads what cannot be read again, such as the
+// output of a command; sources of files have positions and use a [Joiner].
+//
 // Where neither is asked for (Options.Plain), a source leaves this package out
 // of its way: a line is an event.
 //

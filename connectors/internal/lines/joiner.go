@@ -1,6 +1,7 @@
 package lines
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strconv"
@@ -41,9 +42,17 @@ const envelopeBytes = 256 << 10
 
 // Line is a physical line, or a piece of one that is too long.
 type Line struct {
-	Text       []byte // without its newline and the carriage return before it; not kept
+	Text       []byte // without its newline; a carriage return before that is left out here; not kept
 	Begin, End int64  // in the file, the newline included
 	More       bool   // the rest of it is the next piece
+}
+
+// line is the text where it is a line of its own, not of a container.
+func (l *Line) line() []byte {
+	if l.More {
+		return l.Text
+	}
+	return bytes.TrimSuffix(l.Text, []byte{'\r'})
 }
 
 // Event is what became of lines.
@@ -116,7 +125,9 @@ func (o *Options) Joiner(n *Counters, limit int64, drop bool, done Positions) *J
 func (j *Joiner) Add(l Line, now time.Time) []Event {
 	j.o.scratch.begin()
 	t := text{body: l.Text}
-	if j.o.container != none {
+	if j.o.container == none {
+		t.body = l.line()
+	} else {
 		var err error
 		if t, err = j.o.parse(l.Text); err != nil || l.More {
 			return j.raw(l)
@@ -151,7 +162,7 @@ func (j *Joiner) raw(l Line) []Event {
 	if !l.More {
 		j.n.malformed.Add(1)
 	}
-	j.event(Raw, l.Text, l.Begin, l.End, 0)
+	j.event(Raw, l.line(), l.Begin, l.End, 0)
 	return j.o.scratch.events
 }
 

@@ -116,50 +116,61 @@ func TestMultiline(t *testing.T) {
 		want []string
 	}{
 		"start": {
-			[]string{"multiline.startPattern", `^[A-Z]+\s`}, trace,
+			[]string{"multiline.startPattern", `^[A-Z]+\s`},
+			trace,
 			[]string{"INFO a", "ERROR b\n\tat x\n\tat y\nCaused by: z\n\tat w", "INFO c"},
 		},
 		"start, nothing before": {
-			[]string{"multiline.startPattern", `^[A-Z]+\s`}, "\tat x\n\tat y\nINFO a\n",
+			[]string{"multiline.startPattern", `^[A-Z]+\s`},
+			"\tat x\n\tat y\nINFO a\n",
 			[]string{"\tat x\n\tat y", "INFO a"},
 		},
 		"start, negated": {
-			[]string{"multiline.startPattern", `^(\s|Caused by)`, "multiline.negate", "true"}, trace,
+			[]string{"multiline.startPattern", `^(\s|Caused by)`, "multiline.negate", "true"},
+			trace,
 			[]string{"INFO a", "ERROR b\n\tat x\n\tat y\nCaused by: z\n\tat w", "INFO c"},
 		},
 		"continue": {
-			[]string{"multiline.continuePattern", `^(\s|Caused by)`}, trace,
+			[]string{"multiline.continuePattern", `^(\s|Caused by)`},
+			trace,
 			[]string{"INFO a", "ERROR b\n\tat x\n\tat y\nCaused by: z\n\tat w", "INFO c"},
 		},
 		"continue, negated": {
-			[]string{"multiline.continuePattern", `^[A-Z]+\s`, "multiline.negate", "true"}, trace,
+			[]string{"multiline.continuePattern", `^[A-Z]+\s`, "multiline.negate", "true"},
+			trace,
 			[]string{"INFO a", "ERROR b\n\tat x\n\tat y\nCaused by: z\n\tat w", "INFO c"},
 		},
 		"end": {
-			[]string{"multiline.endPattern", `;$`}, "select a\n from b;\ncommit;\nselect\n",
+			[]string{"multiline.endPattern", `;$`},
+			"select a\n from b;\ncommit;\nselect\n",
 			[]string{"select a\n from b;", "commit;", "select"},
 		},
 		"end, negated: a backslash goes on": {
-			[]string{"multiline.endPattern", `\\$`, "multiline.negate", "true"}, "a \\\nb \\\nc\nd\n",
+			[]string{"multiline.endPattern", `\\$`, "multiline.negate", "true"},
+			"a \\\nb \\\nc\nd\n",
 			[]string{"a \\\nb \\\nc", "d"},
 		},
 		"start and end": {
-			[]string{"multiline.startPattern", `^begin`, "multiline.endPattern", `^end`}, "begin\n1\nend\nbegin\n2\nbegin\n3\nend\n",
+			[]string{"multiline.startPattern", `^begin`, "multiline.endPattern", `^end`},
+			"begin\n1\nend\nbegin\n2\nbegin\n3\nend\n",
 			[]string{"begin\n1\nend", "begin\n2", "begin\n3\nend"},
 		},
 		"start and continue": {
-			[]string{"multiline.startPattern", `^E`, "multiline.continuePattern", `^( |E)`}, "E1\n a\nE2\nalone\nother\n b\n",
+			[]string{"multiline.startPattern", `^E`, "multiline.continuePattern", `^( |E)`},
+			"E1\n a\nE2\nalone\nother\n b\n",
 			[]string{"E1\n a", "E2", "alone", "other\n b"},
 		},
 		"empty lines": {
 			[]string{"multiline.startPattern", `^x`}, "x\n\n\nx\n\n", []string{"x\n\n", "x\n"},
 		},
 		"most lines": {
-			[]string{"multiline.startPattern", `^x`, "multiline.maxLines", "2"}, "x\n1\n2\n3\n4\nx\n",
+			[]string{"multiline.startPattern", `^x`, "multiline.maxLines", "2"},
+			"x\n1\n2\n3\n4\nx\n",
 			[]string{"x\n1", "2\n3", "4", "x"},
 		},
 		"most bytes": {
-			[]string{"multiline.startPattern", `^x`, "multiline.maxBytes", "4"}, "x\n12\n3\nlonger than all\n4\nx\n",
+			[]string{"multiline.startPattern", `^x`, "multiline.maxBytes", "4"},
+			"x\n12\n3\nlonger than all\n4\nx\n",
 			[]string{"x\n12", "3", "longer than all", "4", "x"},
 		},
 		"one line": {
