@@ -27,10 +27,6 @@ func absent() []core.Absent {
 			"spooldir", pkg+"source.SpoolDirectorySource"),
 		no(source, "not in this version yet",
 			"kafka", pkg+"source.kafka.KafkaSource"),
-		no(source, "not in this version yet; use one syslogtcp source for each port",
-			"multiport_syslogtcp", pkg+"source.MultiportSyslogTCPSource"),
-		no(source, "not in this version yet; syslogudp takes datagrams of any text",
-			"netcatudp", pkg+"source.NetcatUdpSource"),
 
 		// Sources that do not.
 		no(source, "JMS is an interface of Java: bridge the broker to http, or to Kafka",
