@@ -24,8 +24,6 @@ func absent() []core.Absent {
 			"avro", pkg+"source.AvroSource"),
 		no(source, "not in this version yet; until then send with http",
 			"thrift", pkg+"source.ThriftSource"),
-		no(source, "not in this version yet; taildir reads the files of a directory, without renaming them",
-			"spooldir", pkg+"source.SpoolDirectorySource"),
 		no(source, "not in this version yet",
 			"kafka", pkg+"source.kafka.KafkaSource"),
 		no(source, "not in this version yet; use one syslogtcp source for each port",

@@ -8,6 +8,7 @@ import (
 	"github.com/millrace/millrace/connectors/netcat"
 	"github.com/millrace/millrace/connectors/null"
 	"github.com/millrace/millrace/connectors/seq"
+	"github.com/millrace/millrace/connectors/spooldir"
 	"github.com/millrace/millrace/connectors/stdout"
 	"github.com/millrace/millrace/connectors/syslog"
 	"github.com/millrace/millrace/connectors/tail"
@@ -28,6 +29,7 @@ func Catalog() *core.Catalog {
 			http.Source,
 			netcat.Source,
 			seq.Source,
+			spooldir.Source,
 			syslog.TCP,
 			syslog.UDP,
 			tail.Source,

@@ -33,6 +33,7 @@ type lineReader struct {
 	head core.Headers
 	join *lines.Joiner // nil: a line is an event
 
+	max   int // characters of a line
 	chars charset.Chars
 	plain bool // input and output are UTF-8
 
@@ -48,8 +49,12 @@ type lineReader struct {
 
 // newLineReader makes one that begins behind done.
 func newLineReader(s *source, in *input, head core.Headers, done lines.Positions, size int64) (*lineReader, error) {
-	r := &lineReader{c: s, in: in, head: head, at: done[lines.Raw], chars: s.inputCharset.Chars(), plain: s.inputCharset.IsUTF8() && s.outputCharset.IsUTF8()}
+	r := &lineReader{
+		c: s, in: in, head: head, at: done[lines.Raw], max: s.maxLine,
+		chars: s.inputCharset.Chars(), plain: s.inputCharset.IsUTF8() && s.outputCharset.IsUTF8(),
+	}
 	if !s.lines.Plain() {
+		r.max = int(s.lines.Longest(int64(s.maxLine)))
 		r.join = s.lines.Joiner(s.joined, int64(s.maxLine), false, done)
 		r.at = done.Safe()
 	}
@@ -117,6 +122,12 @@ func (r *lineReader) positions() lines.Positions {
 		return r.join.Positions(r.at)
 	}
 	return lines.At(r.at)
+}
+
+// mark implements deserializer.
+func (r *lineReader) mark() int64 {
+	p := r.positions()
+	return p.Safe()
 }
 
 // read reads on behind what is there. A full block is followed by another one,
@@ -195,7 +206,7 @@ func (r *lineReader) encoded(text []byte) []byte {
 // newline; 0 if its end has not been read. more: it was cut, as too long.
 func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bool, err error) {
 	if r.c.inputCharset.IsUTF8() {
-		limit := 4*r.c.maxLine + spare
+		limit := 4*r.max + spare
 		i := bytes.IndexByte(data[:min(len(data), limit)], '\n')
 		switch {
 		case i >= 0:
@@ -206,7 +217,7 @@ func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bo
 		default:
 			return nil, 0, false, nil
 		}
-		if len(body) <= r.c.maxLine && utf8.Valid(body) {
+		if len(body) <= r.max && utf8.Valid(body) {
 			return body, size, false, nil
 		}
 	}
@@ -252,7 +263,7 @@ func (r *lineReader) decode(data []byte, end bool) (body []byte, size int, more 
 		case ch > 0xFFFF:
 			width = 2
 		}
-		if units+width > r.c.maxLine && units > 0 || size >= 4*r.c.maxLine+spare {
+		if units+width > r.max && units > 0 || size >= 4*r.max+spare {
 			if same {
 				return data[:size:size], size, true, nil
 			}
