@@ -21,6 +21,7 @@ import (
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
+	"github.com/millrace/millrace/core/vfs"
 )
 
 // rig is a spool directory and the source that reads it.
@@ -30,6 +31,8 @@ type rig struct {
 	keys map[string]string
 	out  *sourcetest.Outlet
 	in   *sourcetest.Instance
+
+	fault []vfs.Rule // for live
 }
 
 // newRig makes one with the keys k, v, k, v.
@@ -157,6 +160,9 @@ func (r *rig) live(batches int, kill, forgetful bool) bool {
 		r.t.Fatal(faults)
 	}
 	env := sourcetest.NewEnv(r.t, "src")
+	if r.fault != nil {
+		env.FS = vfs.NewFault(env.FS, r.fault...)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	must(r.t, s.Open(ctx, env))
