@@ -47,7 +47,11 @@ func memFile(t testing.TB, content []byte) vfs.File {
 // through reads a file from a place on, to its end or for so many rounds of
 // limit events.
 func through(s *source, f vfs.File, size int64, done lines.Positions, limit, rounds int) (events []core.Event, to lines.Positions, err error) {
-	in, err := newInput(f, s.compression == auto && s.deserializer != blobType && isGzip(f))
+	gz, err := isGzip(f)
+	if err != nil {
+		return nil, done, err
+	}
+	in, err := newInput(f, gz && s.compression == auto && s.deserializer != blobType)
 	if err != nil {
 		return nil, done, err
 	}
@@ -126,6 +130,7 @@ func TestLines(t *testing.T) {
 		"malformed, replaced":     {[]string{"decodeErrorPolicy", "replace"}, "b\xffc\xe2\x82\n\xe2\x82", []string{"b\ufffdc\ufffd", "\ufffd"}, ""},
 		"malformed, ignored":      {[]string{"decodeErrorPolicy", "ignore"}, "b\xffc\xe2\x82\n", []string{"bc"}, ""},
 		"half a character at end": {nil, "a\nb\xe2\x82", []string{"a"}, "byte 3 is no character"},
+		"malformed, joined":       {[]string{"multiline.startPattern", "^E"}, "E1\n at\nE2\n\xff\nE3\n", []string{"E1\n at", "E2"}, "byte 10 is no character"},
 		"half a unit at end":      {[]string{"inputCharset", "UTF-16BE", "decodeErrorPolicy", "replace"}, "\x00a\x00", []string{"a\ufffd"}, ""},
 		"gzip":                    {nil, gz(t, "a\n"+long), []string{"a", long[:4096], long[4096:]}, ""},
 		"gzip and UTF-16":         {[]string{"inputCharset", "UTF-16"}, gz(t, "\xff\xfea\x00\n\x00b\x00"), []string{"a", "b"}, ""},

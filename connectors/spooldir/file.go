@@ -194,7 +194,12 @@ var errShrunk = errors.New("it has become shorter than what was read of it")
 // begin makes the deserializer of an open file.
 func (t *spooler) begin(r *reading, open vfs.File) (err error) {
 	f := r.f
-	gz := t.c.compression == auto && t.c.deserializer != blobType && isGzip(open)
+	gz := false
+	if t.c.compression == auto && t.c.deserializer != blobType {
+		if gz, err = isGzip(open); err != nil {
+			return err
+		}
+	}
 	if r.in, err = newInput(open, gz); err != nil {
 		return err
 	}
@@ -251,7 +256,7 @@ func (t *spooler) stopped(ctx context.Context, r *reading, err error) error {
 	rests := e == nil && fi.Size() == f.size && fi.ModTime().Equal(f.mtime)
 	switch {
 	case ctx.Err() != nil:
-	case r.in != nil && r.in.bad != nil:
+	case errors.As(err, new(readError)):
 		t.readFail(f.rel, "read file", err)
 	case err == io.EOF, err != errShrunk && !rests: //nolint:errorlint // as they were returned
 		// It is still being written, whatever is wrong with it now.

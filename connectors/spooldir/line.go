@@ -2,6 +2,7 @@ package spooldir
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ type lineReader struct {
 
 	max   int // characters of a line
 	chars charset.Chars
-	plain bool // input and output are UTF-8
+	ascii bool // ASCII is text of the input's encoding as it stands
 
 	blk  *core.Block
 	p, n int   // blk.Buf[p:n] is not cut yet
@@ -51,7 +52,7 @@ type lineReader struct {
 func newLineReader(s *source, in *input, head core.Headers, done lines.Positions, size int64) (*lineReader, error) {
 	r := &lineReader{
 		c: s, in: in, head: head, at: done[lines.Raw], max: s.maxLine,
-		chars: s.inputCharset.Chars(), plain: s.inputCharset.IsUTF8() && s.outputCharset.IsUTF8(),
+		chars: s.inputCharset.Chars(), ascii: s.inputCharset.HasASCII(),
 	}
 	if !s.lines.Plain() {
 		r.max = int(s.lines.Longest(int64(s.maxLine)))
@@ -62,7 +63,7 @@ func newLineReader(s *source, in *input, head core.Headers, done lines.Positions
 	if !s.inputCharset.IsUTF8() {
 		var head [charset.MarkBytes]byte
 		n, err := io.ReadFull(in, head[:])
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || in.bad != nil {
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, err
 		}
 		mark = int64(r.chars.Begin(head[:n]))
@@ -101,12 +102,18 @@ func (r *lineReader) rest(c *collector) error {
 		}
 		c.full = false // these last ones go together
 	}
-	if r.join != nil {
-		for _, e := range r.join.Flush() {
-			r.event(c, &e)
-		}
-	}
+	r.flush(c)
 	return nil
+}
+
+// flush adds what waits for its next line: there is none.
+func (r *lineReader) flush(c *collector) {
+	if r.join == nil {
+		return
+	}
+	for _, e := range r.join.Flush() {
+		r.event(c, &e)
+	}
 }
 
 func (r *lineReader) close() {
@@ -159,6 +166,7 @@ func (r *lineReader) cut(c *collector, end bool) error {
 		data := r.blk.Buf[r.p:r.n]
 		body, size, more, err := r.line(data, end)
 		if err != nil {
+			r.flush(c)
 			return err
 		}
 		if size == 0 {
@@ -176,7 +184,7 @@ func (r *lineReader) cut(c *collector, end bool) error {
 			for _, e := range r.join.Add(lines.Line{Text: body, Begin: from, End: r.at, More: more}, time.Time{}) {
 				r.event(c, &e)
 			}
-		case r.plain && inside(body, data):
+		case r.c.outputCharset.IsUTF8() && inside(body, data):
 			c.add(r.blk, r.head, body, r.at)
 		default:
 			c.copy(lines.Raw, r.head, r.encoded(body), r.at)
@@ -205,7 +213,7 @@ func (r *lineReader) encoded(text []byte) []byte {
 // line takes the first line off data: its text in UTF-8, and its length with the
 // newline; 0 if its end has not been read. more: it was cut, as too long.
 func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bool, err error) {
-	if r.c.inputCharset.IsUTF8() {
+	if r.ascii {
 		limit := 4*r.max + spare
 		i := bytes.IndexByte(data[:min(len(data), limit)], '\n')
 		switch {
@@ -217,11 +225,25 @@ func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bo
 		default:
 			return nil, 0, false, nil
 		}
-		if len(body) <= r.max && utf8.Valid(body) {
+		if len(body) <= r.max && (isASCII(body) || r.c.inputCharset.IsUTF8() && utf8.Valid(body)) {
 			return body, size, false, nil
 		}
 	}
 	return r.decode(data, end)
+}
+
+func isASCII(text []byte) bool {
+	for ; len(text) >= 8; text = text[8:] {
+		if binary.LittleEndian.Uint64(text)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
+	for _, b := range text {
+		if b >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // decode is line for what is long, malformed, or in another encoding.

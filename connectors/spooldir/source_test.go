@@ -363,13 +363,14 @@ func TestUnreadableFile(t *testing.T) {
 	for name, rule := range map[string]vfs.Rule{
 		"open":   {Kind: vfs.OpOpen, Path: "a", At: 1, Err: syscall.EACCES},
 		"read":   {Kind: vfs.OpRead, Path: "a", At: 1, Err: syscall.EIO},
-		"later":  {Kind: vfs.OpRead, Path: "a", At: 3, Err: syscall.EIO},
+		"second": {Kind: vfs.OpRead, Path: "a", At: 2, Err: syscall.EIO},
+		"third":  {Kind: vfs.OpRead, Path: "a", At: 3, Err: syscall.EIO},
 		"finish": {Kind: vfs.OpRename, Path: "a*", At: 1, Err: syscall.EROFS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.put("a", "1\n")
-			r.put("b", "2\n")
+			r := newRig(t, "inputCharset", "UTF-16") // which looks at the beginning first
+			r.put("a", gz(t, "\x001\x00\n"))
+			r.put("b", "\x002\x00\n")
 			r.fault = []vfs.Rule{rule}
 			r.live(-1, false, false)
 			got := r.out.Bodies()
