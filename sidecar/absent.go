@@ -23,8 +23,6 @@ func absent() []core.Absent {
 			"avro", pkg+"source.AvroSource"),
 		no(source, "not in this version yet; until then send with http",
 			"thrift", pkg+"source.ThriftSource"),
-		no(source, "not in this version yet; taildir reads the files of a directory, without renaming them",
-			"spooldir", pkg+"source.SpoolDirectorySource"),
 		no(source, "not in this version yet",
 			"kafka", pkg+"source.kafka.KafkaSource"),
 

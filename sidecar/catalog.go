@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/connectors/null"
 	"github.com/millrace/millrace/connectors/regex"
 	"github.com/millrace/millrace/connectors/seq"
+	"github.com/millrace/millrace/connectors/spooldir"
 	"github.com/millrace/millrace/connectors/stdin"
 	"github.com/millrace/millrace/connectors/stdout"
 	"github.com/millrace/millrace/connectors/stress"
@@ -35,6 +36,7 @@ func Catalog() *core.Catalog {
 			netcat.Source,
 			netcat.UDP,
 			seq.Source,
+			spooldir.Source,
 			stdin.Source,
 			stress.Source,
 			syslog.TCP,

@@ -26,7 +26,7 @@ func tree(t *testing.T, pages map[string]string) string {
 
 func TestDocs(t *testing.T) {
 	dir := tree(t, map[string]string{
-		"README.md":                       "# Hello\n\nSay `<!-- catalogue -->` for a table.\n\n<!-- catalogue -->\nold\n<!-- /catalogue -->\nend\n",
+		"README.md":                       "# Hello\n\nSay `<!-- catalogue -->` for a table.\n\n<!-- catalogue -->\nwritten before\n<!-- /catalogue -->\nend\n",
 		"core/channel/memory/README.md":   "<!-- keys:channel memory --><!-- /keys -->\n\n<!-- keys:selector multiplexing -->\n<!-- /keys -->\n",
 		"docs/reference/source-gone.md":   madeBy + "of a type that is no more\n",
 		"docs/reference/by-hand.md":       "written by a person\n",
@@ -55,7 +55,7 @@ func TestDocs(t *testing.T) {
 		}
 	}
 	text, _ := os.ReadFile(filepath.Join(dir, "README.md"))
-	if strings.Contains(string(text), "old") || !strings.HasSuffix(string(text), "<!-- /catalogue -->\nend\n") {
+	if strings.Contains(string(text), "written before") || !strings.HasSuffix(string(text), "<!-- /catalogue -->\nend\n") {
 		t.Errorf("around the table: %s", text)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "docs/reference/source-gone.md")); err == nil {

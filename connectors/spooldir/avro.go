@@ -296,9 +296,12 @@ type avroReader struct {
 	data []byte // of blk, not cut yet
 	left int64  // records in data
 	at   int64  // records before data
+	from int64  // where the block of data begins, or the next one
 }
 
-func newAvroReader(s *source, in *input, head core.Headers, done int64) (*avroReader, error) {
+// newAvroReader makes one that begins behind so many records, and not before
+// the first sync marker at or behind mark, which is how Flume tells a place.
+func newAvroReader(s *source, in *input, head core.Headers, done, mark int64) (*avroReader, error) {
 	c, err := openContainer(in, s.maxBlock)
 	if err != nil {
 		return nil, err
@@ -313,14 +316,15 @@ func newAvroReader(s *source, in *input, head core.Headers, done int64) (*avroRe
 	} else {
 		r.head = head.With("flume.avro.schema.hash", r.schema.fingerprint())
 	}
-	for r.at < done {
+	for r.from = c.at(); r.at < done || r.mark() < mark; {
 		records, size, err := c.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return r, nil // fill finds the end again
-		case err == nil && records <= done-r.at:
+		case err == nil && (records <= done-r.at || r.mark() < mark):
 			r.at += records
 			err = c.pass(size)
+			r.from = c.at()
 		case err == nil:
 			if err = r.load(records, size); err == nil {
 				err = r.leave(done)
@@ -333,6 +337,9 @@ func newAvroReader(s *source, in *input, head core.Headers, done int64) (*avroRe
 	}
 	return r, nil
 }
+
+// mark implements deserializer: the sync marker before the block that is not done.
+func (r *avroReader) mark() int64 { return max(0, r.from-int64(len(r.c.sync))) }
 
 // leave steps over records that are done.
 func (r *avroReader) leave(done int64) error {
@@ -351,6 +358,11 @@ const manyEmpty = 1 << 20
 // load reads a block.
 func (r *avroReader) load(records, size int64) error {
 	r.unload()
+	if records == 0 {
+		err := r.c.pass(size)
+		r.from = r.c.at()
+		return err
+	}
 	at := r.c.at()
 	var err error
 	if r.blk, r.data, err = r.c.block(size); err != nil {
@@ -385,6 +397,9 @@ func (r *avroReader) record() ([]byte, error) {
 	}
 	body := r.data[:n:n]
 	r.data, r.left, r.at = r.data[n:], r.left-1, r.at+1
+	if r.left == 0 {
+		r.from = r.c.at()
+	}
 	return body, nil
 }
 

@@ -20,6 +20,9 @@ type deserializer interface {
 	// positions is up to where everything has become events, in the unit of
 	// positions of this deserializer.
 	positions() lines.Positions
+	// mark is that place as Flume tells it: an offset in the file; where it has no
+	// name for a place between, one before it.
+	mark() int64
 	// close gives memory back. Events keep theirs.
 	close()
 }
@@ -35,8 +38,7 @@ type collector struct {
 		bytes int
 		blk   *core.Block // the one that b was last told of
 	}
-	full  bool
-	bytes int64 // bodies collected so far
+	full bool
 }
 
 func (c *collector) batch(s lines.Stream) *core.Batch {
@@ -69,8 +71,24 @@ func (c *collector) added(s lines.Stream, size int, end int64) {
 	to := &c.batches[s]
 	to.b.Events[len(to.b.Events)-1].Pos = position(end)
 	to.bytes += size
-	c.bytes += int64(size)
 	c.full = c.full || len(to.b.Events) >= c.limit || to.bytes >= batchBytes
+}
+
+// take returns the batch of a stream, which is the caller's then, or nil.
+func (c *collector) take(s lines.Stream) *core.Batch {
+	b := c.batches[s].b
+	c.batches[s].b, c.batches[s].blk = nil, nil
+	return b
+}
+
+// empty reports whether nothing is collected.
+func (c *collector) empty() bool {
+	for s := range c.batches {
+		if c.batches[s].b != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // drop gives up what was collected.
@@ -149,6 +167,8 @@ func (r *blobReader) put(c *collector) {
 }
 
 func (r *blobReader) positions() lines.Positions { return lines.At(r.in.at - int64(r.n)) }
+
+func (r *blobReader) mark() int64 { return r.in.at - int64(r.n) }
 
 func (r *blobReader) close() {
 	if r.blk != nil {

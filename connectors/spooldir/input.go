@@ -20,8 +20,12 @@ type input struct {
 	f   vfs.File
 	off int64 // in the file
 	at  int64 // in what Read returns
-	bad error // reading the file failed, in contrast to what is in it
 }
+
+// readError says that reading the file failed, in contrast to what is in it.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
 
 // readFile reads on in the file.
 type readFile struct{ in *input }
@@ -34,7 +38,7 @@ func (r readFile) Read(p []byte) (int, error) {
 		err = nil // the next read tells again
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		in.bad = err
+		err = readError{err}
 	}
 	return n, err
 }
@@ -72,7 +76,7 @@ func (in *input) Read(p []byte) (int, error) {
 // explain says of an error in compressed content where it is.
 func (in *input) explain(err error) error {
 	switch {
-	case err == nil || err == io.EOF || in.bad != nil: //nolint:errorlint // an io.EOF that is wrapped is no end
+	case err == nil || err == io.EOF, errors.As(err, new(readError)): //nolint:errorlint // an io.EOF that is wrapped is no end
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("compressed data end too early, before byte %d of the file: %w", in.off, io.ErrUnexpectedEOF)
@@ -91,9 +95,12 @@ func (in *input) skip(to int64) error {
 }
 
 // isGzip reports whether a file begins as gzip's do.
-func isGzip(f vfs.File) bool {
+func isGzip(f vfs.File) (bool, error) {
 	magic := []byte{0x1f, 0x8b, 8}
 	var head [3]byte
-	n, _ := f.ReadAt(head[:], 0) // what cannot be read now fails later
-	return bytes.Equal(head[:n], magic)
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, readError{err}
+	}
+	return bytes.Equal(head[:n], magic), nil
 }

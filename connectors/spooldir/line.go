@@ -2,6 +2,7 @@ package spooldir
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +34,9 @@ type lineReader struct {
 	head core.Headers
 	join *lines.Joiner // nil: a line is an event
 
+	max   int // characters of a line
 	chars charset.Chars
-	plain bool // input and output are UTF-8
+	ascii bool // ASCII is text of the input's encoding as it stands
 
 	blk  *core.Block
 	p, n int   // blk.Buf[p:n] is not cut yet
@@ -48,8 +50,12 @@ type lineReader struct {
 
 // newLineReader makes one that begins behind done.
 func newLineReader(s *source, in *input, head core.Headers, done lines.Positions, size int64) (*lineReader, error) {
-	r := &lineReader{c: s, in: in, head: head, at: done[lines.Raw], chars: s.inputCharset.Chars(), plain: s.inputCharset.IsUTF8() && s.outputCharset.IsUTF8()}
+	r := &lineReader{
+		c: s, in: in, head: head, at: done[lines.Raw], max: s.maxLine,
+		chars: s.inputCharset.Chars(), ascii: s.inputCharset.HasASCII(),
+	}
 	if !s.lines.Plain() {
+		r.max = int(s.lines.Longest(int64(s.maxLine)))
 		r.join = s.lines.Joiner(s.joined, int64(s.maxLine), false, done)
 		r.at = done.Safe()
 	}
@@ -57,7 +63,7 @@ func newLineReader(s *source, in *input, head core.Headers, done lines.Positions
 	if !s.inputCharset.IsUTF8() {
 		var head [charset.MarkBytes]byte
 		n, err := io.ReadFull(in, head[:])
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || in.bad != nil {
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, err
 		}
 		mark = int64(r.chars.Begin(head[:n]))
@@ -96,12 +102,18 @@ func (r *lineReader) rest(c *collector) error {
 		}
 		c.full = false // these last ones go together
 	}
-	if r.join != nil {
-		for _, e := range r.join.Flush() {
-			r.event(c, &e)
-		}
-	}
+	r.flush(c)
 	return nil
+}
+
+// flush adds what waits for its next line: there is none.
+func (r *lineReader) flush(c *collector) {
+	if r.join == nil {
+		return
+	}
+	for _, e := range r.join.Flush() {
+		r.event(c, &e)
+	}
 }
 
 func (r *lineReader) close() {
@@ -117,6 +129,12 @@ func (r *lineReader) positions() lines.Positions {
 		return r.join.Positions(r.at)
 	}
 	return lines.At(r.at)
+}
+
+// mark implements deserializer.
+func (r *lineReader) mark() int64 {
+	p := r.positions()
+	return p.Safe()
 }
 
 // read reads on behind what is there. A full block is followed by another one,
@@ -148,6 +166,7 @@ func (r *lineReader) cut(c *collector, end bool) error {
 		data := r.blk.Buf[r.p:r.n]
 		body, size, more, err := r.line(data, end)
 		if err != nil {
+			r.flush(c)
 			return err
 		}
 		if size == 0 {
@@ -165,7 +184,7 @@ func (r *lineReader) cut(c *collector, end bool) error {
 			for _, e := range r.join.Add(lines.Line{Text: body, Begin: from, End: r.at, More: more}, time.Time{}) {
 				r.event(c, &e)
 			}
-		case r.plain && inside(body, data):
+		case r.c.outputCharset.IsUTF8() && inside(body, data):
 			c.add(r.blk, r.head, body, r.at)
 		default:
 			c.copy(lines.Raw, r.head, r.encoded(body), r.at)
@@ -194,8 +213,8 @@ func (r *lineReader) encoded(text []byte) []byte {
 // line takes the first line off data: its text in UTF-8, and its length with the
 // newline; 0 if its end has not been read. more: it was cut, as too long.
 func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bool, err error) {
-	if r.c.inputCharset.IsUTF8() {
-		limit := 4*r.c.maxLine + spare
+	if r.ascii {
+		limit := 4*r.max + spare
 		i := bytes.IndexByte(data[:min(len(data), limit)], '\n')
 		switch {
 		case i >= 0:
@@ -206,11 +225,25 @@ func (r *lineReader) line(data []byte, end bool) (body []byte, size int, more bo
 		default:
 			return nil, 0, false, nil
 		}
-		if len(body) <= r.c.maxLine && utf8.Valid(body) {
+		if len(body) <= r.max && (isASCII(body) || r.c.inputCharset.IsUTF8() && utf8.Valid(body)) {
 			return body, size, false, nil
 		}
 	}
 	return r.decode(data, end)
+}
+
+func isASCII(text []byte) bool {
+	for ; len(text) >= 8; text = text[8:] {
+		if binary.LittleEndian.Uint64(text)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
+	for _, b := range text {
+		if b >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // decode is line for what is long, malformed, or in another encoding.
@@ -252,7 +285,7 @@ func (r *lineReader) decode(data []byte, end bool) (body []byte, size int, more 
 		case ch > 0xFFFF:
 			width = 2
 		}
-		if units+width > r.c.maxLine && units > 0 || size >= 4*r.c.maxLine+spare {
+		if units+width > r.max && units > 0 || size >= 4*r.max+spare {
 			if same {
 				return data[:size:size], size, true, nil
 			}

@@ -146,6 +146,9 @@ func (c *Charset) String() string { return c.name }
 // IsUTF8 reports whether text needs no conversion.
 func (c *Charset) IsUTF8() bool { return c.kind == kindUTF8 }
 
+// HasASCII reports whether bytes below 0x80 always are the characters of ASCII.
+func (c *Charset) HasASCII() bool { return c.kind == kindUTF8 || c.kind == kindSingle }
+
 // Unmarked is c without a byte order mark: for text after the first.
 func (c *Charset) Unmarked() *Charset {
 	if c.order != marked || c.kind == kindSingle || c.kind == kindUTF8 {

@@ -143,3 +143,19 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestHasASCII(t *testing.T) {
+	for _, name := range []string{"utf-8", "us-ascii", "iso-8859-5", "koi8-u", "cp437", "ibm855", "windows-1254", "windows-874", "utf-16le", "utf-32"} {
+		cs, err := Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same := true
+		for b := range byte(0x80) {
+			same = same && string(cs.Encode(nil, []byte{b})) == string(rune(b))
+		}
+		if cs.HasASCII() != same {
+			t.Errorf("%s: %v", name, cs.HasASCII())
+		}
+	}
+}
