@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -135,18 +136,35 @@ func (r *running) stop() int {
 }
 
 // status asks the agent what it does.
-func (r *running) status() fullStatus {
+func (r *running) status() shownStatus {
 	r.t.Helper()
 	answer, err := http.Get("http://" + r.admin() + "/status")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var s fullStatus
+	var s shownStatus
 	if err := json.NewDecoder(answer.Body).Decode(&s); err != nil {
 		r.t.Fatal(err)
 	}
 	return s
+}
+
+// shownStatus is what a reader of /status finds.
+type shownStatus struct {
+	core.Status
+	Reload struct {
+		OK, Failed int64
+		Last       struct {
+			Trigger, Result string
+			core.Changes
+			Faults []struct {
+				File         string
+				Line         int
+				Key, Message string
+			}
+		}
+	}
 }
 
 // delivered waits until a sink has delivered n events.
