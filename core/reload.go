@@ -258,7 +258,7 @@ func (r *reload) open(u *unit, unused, halted, busy []*unit) *unit {
 	}
 	pos, path := u.conf.place(failed.name)
 	if i := slices.IndexFunc(halted, func(o *unit) bool { return o.conf.word() == word && o.conf.sameSinks(u.conf) }); i >= 0 {
-		old := newUnit(a, halted[i].conf.again(a.w.Catalog), []*ChannelNode{halted[i].runner.Channel, halted[i].runner.Dead})
+		old := newUnit(a, halted[i].conf.again(a.w.Catalog), a.now().channels)
 		_, again := old.open(ctx)
 		if again == nil {
 			r.fault(pos, path, fmt.Errorf("%w; the one before goes on", err))
@@ -344,8 +344,8 @@ func (r *reload) sources() {
 
 func (r *reload) launch(n *sourceNode) {
 	n.first = make(chan error, 1)
-	n.start()
 	r.opening = append(r.opening, opening{n, n.conf.Pos})
+	n.start()
 }
 
 // settle waits until the new sources are open, and then lets go of what nobody
