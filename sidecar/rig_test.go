@@ -80,10 +80,21 @@ func (b *buffer) String() string {
 // start runs an agent with these arguments; it is stopped at the end of the test at the latest.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startAs(t, false, args...)
+}
+
+// startDeaf is start for an agent that the system tells of no changed files.
+func startDeaf(t *testing.T, args ...string) *running {
+	t.Helper()
+	return startAs(t, true, args...)
+}
+
+func startAs(t *testing.T, deaf bool, args ...string) *running {
+	t.Helper()
 	r := &running{t: t, signals: make(chan os.Signal, 2), out: new(buffer), err: new(buffer), code: make(chan int, 1)}
 	p := Program{
 		Args: append([]string{"millrace", "agent", "--admin", "127.0.0.1:0"}, args...), Env: lookup(nil),
-		Stdout: r.out, Stderr: r.err, Signals: r.signals,
+		Stdout: r.out, Stderr: r.err, Signals: r.signals, deaf: deaf,
 	}
 	go func() { r.code <- Run(p) }()
 	t.Cleanup(func() { r.stop() })
