@@ -20,8 +20,6 @@ import (
 type feed struct {
 	s    *feeds
 	port int
-	name string
-	env  core.Env
 }
 
 // feeds are what all feeds of a test have in common.
@@ -38,13 +36,13 @@ func (f *feed) Keys(k *conf.Keys) {
 	k.Int(&f.port, "port", 1, "Port.")
 }
 
-func (f *feed) Open(_ context.Context, env core.Env) error {
+func (f *feed) Open(context.Context, core.Env) error {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	if f.port == f.s.bad || slices.Contains(f.s.ports, f.port) {
 		return errors.New("port is in use")
 	}
-	f.env, f.s.ports = env, append(f.s.ports, f.port)
+	f.s.ports = append(f.s.ports, f.port)
 	return nil
 }
 
@@ -180,29 +178,45 @@ func TestReload(t *testing.T) {
 		{name: "the selector", next: before + "a1.sources.r.selector.type = multiplexing\na1.sources.r.selector.header = x\na1.sources.r.selector.default = c\n", changed: "source r"},
 		{name: "a source's key", next: before + "a1.sources.r.port = 2\n", changed: "source r", closed: 1},
 		{name: "a source's name", next: strings.NewReplacer("sources.r.", "sources.q.", "sources = r", "sources = q").Replace(before), added: "source q", removed: "source r", closed: 1},
-		{name: "a source that cannot open", next: before + "a1.sources.r.port = 666\n", changed: "source r", closed: 1,
-			fault: "agent.conf:5: a1.sources.r: port is in use; the one before goes on"},
+		{
+			name: "a source that cannot open", next: before + "a1.sources.r.port = 666\n", changed: "source r", closed: 1,
+			fault: "agent.conf:5: a1.sources.r: port is in use; the one before goes on",
+		},
 		{name: "a source more", next: strings.Replace(before, "sources = r", "sources = r q", 1) + "a1.sources.q.type = counter\na1.sources.q.total = 0\na1.sources.q.channels = c\n", added: "source q"},
 		{name: "a channel's capacity", next: before + "a1.channels.c.capacity = 200\n", changed: "channel c"},
 		{name: "the size of transactions", next: before + "a1.channels.c.transactionCapacity = 50\n", changed: "channel c, sink k, source r", closed: 1},
-		{name: "a channel that is another", next: strings.Replace(before, "c.type = memory", "c.type = stubborn", 1),
-			fault: "agent.conf:7: a1.channels.c.type: a channel cannot change its type (memory) while it works"},
-		{name: "a channel that takes no settings", old: strings.Replace(before, "c.type = memory", "c.type = stubborn", 1),
+		{
+			name: "a channel that is another", next: strings.Replace(before, "c.type = memory", "c.type = stubborn", 1),
+			fault: "agent.conf:7: a1.channels.c.type: a channel cannot change its type (memory) while it works",
+		},
+		{
+			name: "a channel that takes no settings", old: strings.Replace(before, "c.type = memory", "c.type = stubborn", 1),
 			next:  strings.Replace(before, "c.type = memory", "c.type = stubborn\na1.channels.c.capacity = 200", 1),
-			fault: "agent.conf:7: a1.channels.c: a channel of type stubborn takes no new settings while it works"},
-		{name: "a channel of another name", next: strings.NewReplacer("channels.c.", "channels.d.", "= c\n", "= d\n").Replace(before),
-			added: "channel d", removed: "channel c", changed: "sink k, source r"},
+			fault: "agent.conf:7: a1.channels.c: a channel of type stubborn takes no new settings while it works",
+		},
+		{
+			name: "a channel of another name", next: strings.NewReplacer("channels.c.", "channels.d.", "= c\n", "= d\n").Replace(before),
+			added: "channel d", removed: "channel c", changed: "sink k, source r",
+		},
 		{name: "a sink's key", next: before + "a1.sinks.k.batchSize = 5\n", changed: "sink k"},
 		{name: "a sink's name", next: strings.NewReplacer("sinks.k.", "sinks.l.", "sinks = k", "sinks = l").Replace(before), added: "sink l", removed: "sink k"},
-		{name: "a sink that cannot open", next: before + "a1.sinks.k.mode = bad\n", changed: "sink k",
-			fault: "agent.conf:8: a1.sinks.k: no such host; the one before goes on"},
-		{name: "two sinks to a group", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n",
-			next: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group, added: "sink group g", removed: "sink k, sink l"},
-		{name: "a group's key", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group,
-			next: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group + "a1.sinkgroups.g.processor.maxpenalty = 5\n", changed: "sink group g"},
-		{name: "a group whose member cannot open", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group,
+		{
+			name: "a sink that cannot open", next: before + "a1.sinks.k.mode = bad\n", changed: "sink k",
+			fault: "agent.conf:8: a1.sinks.k: no such host; the one before goes on",
+		},
+		{
+			name: "two sinks to a group", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n",
+			next: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group, added: "sink group g", removed: "sink k, sink l",
+		},
+		{
+			name: "a group's key", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group,
+			next: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group + "a1.sinkgroups.g.processor.maxpenalty = 5\n", changed: "sink group g",
+		},
+		{
+			name: "a group whose member cannot open", old: before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\n" + group,
 			next:    before + "a1.sinks = k l\na1.sinks.l.type = picky\na1.sinks.l.channel = c\na1.sinks.l.mode = bad\n" + group,
-			changed: "sink group g", fault: "a1.sinks.l: no such host; the one before goes on"},
+			changed: "sink group g", fault: "a1.sinks.l: no such host; the one before goes on",
+		},
 		{name: "a dead letter channel", next: before + "a1.channels = c d\na1.channels.d.type = memory\na1.sinks.k.deadLetter = d\n", added: "channel d", changed: "sink k"},
 		{name: "all of a flow more", next: before + second + "a1.channels = c d\na1.sinks = k l\n", added: "channel d, sink l"},
 		{name: "all of a flow less", old: before + second + "a1.channels = c d\na1.sinks = k l\n", next: before, removed: "channel d, sink l"},

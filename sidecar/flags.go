@@ -88,7 +88,7 @@ func (f *flags) Seconds(p *time.Duration, name, short, doc string) {
 		if n, e := strconv.Atoi(text); e == nil {
 			d, err = time.Duration(n)*time.Second, nil
 		}
-		if err != nil || d < 0 || d > maxSeconds {
+		if err != nil || d < 0 || d > longest {
 			return errors.New("is not a number of seconds")
 		}
 		*p = d
@@ -96,7 +96,7 @@ func (f *flags) Seconds(p *time.Duration, name, short, doc string) {
 	}), name, short, "SECONDS", doc)
 }
 
-const maxSeconds = math.MaxInt32 * time.Second // Java's
+const longest = math.MaxInt32 * time.Second // Java's
 
 // OneOf is a word out of a few.
 func (f *flags) OneOf(p *string, name, doc string, words ...string) {
