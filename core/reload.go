@@ -285,20 +285,16 @@ func (r *reload) sources() {
 			s.replace(min(replaceGrace, a.w.DrainTimeout))
 		}
 	}
+	removed := slices.Concat(gone, p.leaving)
 	list := make([]*sourceNode, 0, len(r.next.Sources))
+	var fresh []*sourceNode
 	for _, c := range r.next.Sources {
 		word := "source " + c.Name
 		n := newSourceNode(a, c, p.channels)
 		i := slices.IndexFunc(p.sources, func(s *sourceNode) bool { return s.name == c.Name })
 		if i < 0 {
 			r.changes.Added = append(r.changes.Added, word)
-			for _, s := range slices.Concat(gone, p.leaving) {
-				if s.setup().typ == c.Type { // it may be the same source under another name
-					n.before = append(n.before, s)
-				}
-			}
-			r.launch(n)
-			list = append(list, n)
+			list, fresh = append(list, n), append(fresh, n)
 			continue
 		}
 		old := p.sources[i]
@@ -326,8 +322,16 @@ func (r *reload) sources() {
 		n.before, n.fallback = []*sourceNode{old}, old.opened()
 		gone = append(gone, old)
 		old.replace(min(replaceGrace, a.w.DrainTimeout))
+		list, fresh = append(list, n), append(fresh, n)
+	}
+	for _, n := range fresh {
+		added := len(n.before) == 0
+		for _, s := range slices.Concat(gone, p.leaving) {
+			if !slices.Contains(n.before, s) && n.mayNeed(s, added && slices.Contains(removed, s)) {
+				n.before = append(n.before, s)
+			}
+		}
 		r.launch(n)
-		list = append(list, n)
 	}
 	a.change(func(p *parts) {
 		p.sources = list

@@ -128,7 +128,9 @@ type stubborn struct{ core.Channel }
 
 func (s *feeds) catalog() *core.Catalog {
 	c := s.stage.catalog()
-	c.Sources = append(c.Sources, core.Type[core.Source]{Name: "feed", New: func() core.Source { return &feed{s: s} }})
+	for _, name := range []string{"feed", "food"} {
+		c.Sources = append(c.Sources, core.Type[core.Source]{Name: name, New: func() core.Source { return &feed{s: s} }})
+	}
 	c.Sinks = append(c.Sinks, core.WriterType(core.Type[core.Writer]{Name: "picky", New: func() core.Writer { return &picky{collector: collector{&s.stage}} }}))
 	memory := c.Channels[0]
 	c.Channels = append(c.Channels, core.Type[core.Channel]{Name: "stubborn", New: func() core.Channel { return stubborn{memory.New()} }})
@@ -181,6 +183,11 @@ func TestReload(t *testing.T) {
 		{
 			name: "a source that cannot open", next: before + "a1.sources.r.port = 666\n", changed: "source r", closed: 1,
 			fault: "agent.conf:5: a1.sources.r: port is in use; the one before goes on",
+		},
+		{
+			name: "a source of another type on the port of one that goes", old: before + "a1.sources.r.port = 2\n",
+			next:  strings.NewReplacer("sources.r.", "sources.q.", "sources = r", "sources = q", "= feed", "= food").Replace(before) + "a1.sources.q.port = 2\n",
+			added: "source q", removed: "source r", closed: 1,
 		},
 		{name: "a source more", next: strings.Replace(before, "sources = r", "sources = r q", 1) + "a1.sources.q.type = counter\na1.sources.q.total = 0\na1.sources.q.channels = c\n", added: "source q"},
 		{name: "a channel's capacity", next: before + "a1.channels.c.capacity = 200\n", changed: "channel c"},

@@ -290,6 +290,18 @@ func (s *sourceNode) differs(next sourceSetup) difference {
 	return samePlace
 }
 
+// mayNeed tells whether the source, which is not started, has to wait for the end
+// of another: where that is removed and this one is added they may be the same
+// under two names, and any may have its port.
+func (s *sourceNode) mayNeed(old *sourceNode, renamed bool) bool {
+	next, was := s.setup(), old.setup()
+	if renamed && next.typ == was.typ {
+		return true
+	}
+	port := next.conf.Value("port")
+	return port != "" && port == was.conf.Value("port")
+}
+
 // mayUse are the channels that the source puts into, or may soon.
 func (s *sourceNode) mayUse() []*ChannelNode {
 	s.mu.Lock()
