@@ -50,15 +50,17 @@ type Agent struct {
 	intake, work context.Context // of sources: ends with the order to stop; of all else: with Run
 	shut         chan struct{}   // closed when the channels are, at the end
 
-	reloading sync.Mutex // held until all is open, and by each reload
-	over      bool       // told to stop, or not started; under reloading
+	reloading sync.Mutex      // held until all is open, and by each reload
+	over      bool            // told to stop, or not started; under reloading
+	wanted    map[string]bool // channels of the configuration; under reloading
+	tasks     sync.WaitGroup  // what a reload leaves to be done later
 
 	mu       sync.Mutex
 	parts    parts
 	cells    map[string]*metric.Group // of sources and sinks, by kind and name, also of removed ones
 	ready    bool
 	draining bool
-	dropped  []Left // by channels that a reload removed
+	dropped  []Left // in channels that a reload removed
 	rest     []Left
 }
 
@@ -67,13 +69,15 @@ type parts struct {
 	channels []*ChannelNode
 	units    []*unit
 	sources  []*sourceNode
-	leaving  []*sourceNode // replaced, and not at their end
+	leaving  []*sourceNode // replaced or removed, and not at their end
+	retiring []*retiree
 }
 
 // NewAgent makes the agent of c, whose components are bound and not open.
 func NewAgent(c *conf.Agent, w World) *Agent {
 	a := &Agent{name: c.Name, w: w, drain: &drain{timeout: w.DrainTimeout}, shut: make(chan struct{}), cells: make(map[string]*metric.Group)}
 	a.reloading.Lock()
+	a.want(c)
 	var p parts
 	for _, ch := range c.Channels {
 		p.channels = append(p.channels, newChannelNode(ch))
@@ -86,6 +90,32 @@ func NewAgent(c *conf.Agent, w World) *Agent {
 	}
 	a.parts = p
 	return a
+}
+
+// want notes which channels are in the configuration.
+func (a *Agent) want(c *conf.Agent) {
+	a.wanted = make(map[string]bool)
+	for _, ch := range c.Channels {
+		a.wanted[ch.Name] = true
+	}
+}
+
+// allUnits are the units, with those that empty channels that were removed.
+func (p *parts) allUnits() []*unit {
+	all := slices.Clone(p.units)
+	for _, t := range p.retiring {
+		all = append(all, t.units...)
+	}
+	return all
+}
+
+// allChannels are the channels, with those that were removed and are not empty.
+func (p *parts) allChannels() []*ChannelNode {
+	all := slices.Clone(p.channels)
+	for _, t := range p.retiring {
+		all = append(all, t.ch)
+	}
+	return all
 }
 
 // now returns the parts as they are now.
@@ -173,17 +203,18 @@ func (a *Agent) Run(ctx, now context.Context) error {
 	}
 	deadline, cancel := a.drain.until(1)
 	defer cancel()
-	for _, u := range last.units {
+	units := last.allUnits()
+	for _, u := range units {
 		context.AfterFunc(deadline, u.endDrain)
 		u.stop()
 	}
-	for _, u := range last.units {
+	for _, u := range units {
 		<-u.ended
 	}
-	left := slices.Concat(a.dropped, leftIn(last.channels))
+	left := leftIn(last.allChannels())
 	a.closeAll()
 	a.mu.Lock()
-	a.rest = left
+	a.rest = slices.Concat(a.dropped, left)
 	a.mu.Unlock()
 	return nil
 }
@@ -218,7 +249,9 @@ func (a *Agent) open(ctx context.Context) error {
 	p := a.now()
 	var errs []error
 	for _, ch := range p.channels {
-		errs = append(errs, a.openChannel(ctx, ch))
+		if err := a.openChannel(ctx, ch); err != nil {
+			errs = append(errs, fmt.Errorf("channel %s (%s): %w", ch.Name, ch.typ, err))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -241,7 +274,7 @@ func (a *Agent) open(ctx context.Context) error {
 
 func (a *Agent) openChannel(ctx context.Context, ch *ChannelNode) error {
 	if err := ch.Open(ctx, a.env("channel", ch.Name, ch.Cells)); err != nil {
-		return fmt.Errorf("channel %s (%s): %w", ch.Name, ch.typ, err)
+		return err
 	}
 	a.started(ch.Cells)
 	ch.open.Store(true)
@@ -281,13 +314,14 @@ const openPause = 3 * time.Second
 // and then the sources.
 func (a *Agent) closeAll() {
 	p := a.now()
-	for _, u := range slices.Backward(p.units) {
+	for _, u := range slices.Backward(p.allUnits()) {
 		u.close()
 	}
-	for _, ch := range slices.Backward(p.channels) {
+	for _, ch := range slices.Backward(p.allChannels()) {
 		a.closeChannel(ch)
 	}
 	close(a.shut)
+	a.tasks.Wait()
 	for _, s := range slices.Concat(p.sources, p.leaving) {
 		if s.ended == nil { // never started
 			s.close()

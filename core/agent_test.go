@@ -146,13 +146,7 @@ func (s *stage) start(t *testing.T, text string, change ...func(*core.World)) (a
 	if faults.HasErrors() {
 		t.Fatal(faults)
 	}
-	w := core.World{
-		Log: slog.New(slog.DiscardHandler), FS: vfs.OS(), Now: time.Now,
-		Listen: net.Listen, ListenPacket: net.ListenPacket, DrainTimeout: suite.Deadline,
-	}
-	for _, f := range change {
-		f(&w)
-	}
+	w := world(change...)
 	a = core.NewAgent(c, w)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -161,6 +155,17 @@ func (s *stage) start(t *testing.T, text string, change ...func(*core.World)) (a
 		cancel()
 		return within(t, ended)
 	}
+}
+
+func world(change ...func(*core.World)) core.World {
+	w := core.World{
+		Log: slog.New(slog.DiscardHandler), FS: vfs.OS(), Now: time.Now,
+		Listen: net.Listen, ListenPacket: net.ListenPacket, DrainTimeout: suite.Deadline,
+	}
+	for _, f := range change {
+		f(&w)
+	}
+	return w
 }
 
 func within(t *testing.T, ended <-chan error) error {

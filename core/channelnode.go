@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -75,13 +76,44 @@ func (n *ChannelNode) recorded(ctx context.Context) error {
 	}
 }
 
+// configured is the configuration that the channel has.
+func (n *ChannelNode) configured() *conf.Component {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conf
+}
+
+// fixed tells why the channel cannot take the configuration c while it works, and
+// which key is in the way, "" for none in particular.
+func (n *ChannelNode) fixed(c *conf.Component) (key string, err error) {
+	const advice = "give the channel another name, or start the agent anew"
+	if n.typ != c.Type {
+		return "type", fmt.Errorf("a channel cannot change its type (%s) while it works: %s", n.typ, advice)
+	}
+	adjuster, ok := n.Channel.(Adjuster)
+	if !ok {
+		return "", fmt.Errorf("a channel of type %s takes no new settings while it works: %s", n.typ, advice)
+	}
+	if key := adjuster.Fixed(c.Bound.(Channel)); key != "" {
+		return key, fmt.Errorf("cannot change while the channel works: %s", advice)
+	}
+	return "", nil
+}
+
+// adjust gives the channel the configuration c, of which fixed said that it can be.
+func (n *ChannelNode) adjust(c *conf.Component) {
+	n.Channel.(Adjuster).Adjust(c.Bound.(Channel))
+	n.configure(c)
+}
+
 // Adjuster is a channel that takes new settings while it works.
 type Adjuster interface {
 	// Fixed returns the key with a new value that can not be taken while the
 	// channel works, "" if there is none. next is of the channel's own type,
 	// bound and not open.
-	Fixed(next Component) (key string)
+	Fixed(next Channel) (key string)
 	// Adjust takes the settings of next, of which Fixed said that it can. What
-	// is held and leased stays, also where it is more than the new capacity.
-	Adjust(next Component)
+	// is held and leased stays, also where it is more than the new capacity; whoever
+	// waits for room is woken, to try again under the new settings.
+	Adjust(next Channel)
 }

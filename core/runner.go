@@ -114,6 +114,13 @@ func (r *SinkRunner) fail(cause error) {
 	}
 }
 
+// note makes err what the status shows, until something succeeds.
+func (r *SinkRunner) note(err error) {
+	r.mu.Lock()
+	r.last = err
+	r.mu.Unlock()
+}
+
 func (r *SinkRunner) succeed() {
 	r.mu.Lock()
 	r.last, r.streak = nil, 0

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,10 +20,8 @@ type sourceNode struct {
 	log   *slog.Logger
 	cells *metric.Group
 
-	// Of a source that replaces another one; used by the goroutine of run.
-	before   *sourceNode   // which it follows
-	fallback *sourceSetup  // what to go back to if it cannot open; nil: it is tried again
-	first    chan error    // told how the first attempt to open ended; nil for others
+	before   []*sourceNode // which end before it opens, of a source that a reload brings; used by the goroutine of run
+	first    chan error    // told how the first attempt to open ended; nil for sources that were there from the start
 	held     sync.Mutex    // held while the source opens, and while its path is changed
 	sent     positions     // of streams, by those that came before; under held
 	leave    *leaving      // how it ends
@@ -31,7 +31,9 @@ type sourceNode struct {
 
 	mu sync.Mutex
 	sourceSetup
+	fallback *sourceSetup      // what to go back to if the first attempt to open fails; nil: it is tried again
 	out      *ChannelProcessor // nil while closed
+	max      int               // what it was told of its channels when it was opened
 	state    string
 	last     error
 	restarts int
@@ -124,7 +126,7 @@ func (s *sourceNode) open(ctx context.Context) error {
 	out := NewChannelProcessor(s.log, s.cells, s.a.w.Now, t.interceptors, t.selector, t.channels)
 	out.inherit(s.sent)
 	s.mu.Lock()
-	s.out, s.state = out, "open"
+	s.out, s.state, s.max = out, "open", env.MaxEvents
 	s.mu.Unlock()
 	return nil
 }
@@ -163,8 +165,8 @@ func (s *sourceNode) start() {
 	}()
 }
 
-// replace tells the source that another one takes its place: it is to return
-// soon, in the order of things if its batches cannot be read again.
+// replace tells the source that another one takes its place, or none: it is to
+// return soon, or at once if what it was given can be read again.
 func (s *sourceNode) replace(grace time.Duration) {
 	s.mu.Lock()
 	out := s.out
@@ -176,26 +178,11 @@ func (s *sourceNode) replace(grace time.Duration) {
 	s.cancel()
 }
 
-// life is what the goroutine does: it waits for the source before, runs, and
+// life is what the goroutine does: it waits for the sources before, runs, and
 // closes the source when all that it sent was answered.
 func (s *sourceNode) life(ctx context.Context) {
-	if b := s.before; b != nil {
-		s.before = nil
-		s.set("waiting", nil)
-		select {
-		case <-b.ended:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			s.first <- ctx.Err()
-			close(s.returned)
-			<-b.ended
-			s.sent = b.positions()
-			return
-		}
-		s.held.Lock()
-		s.sent = b.positions()
-		s.held.Unlock()
+	if !s.follow(ctx) {
+		return
 	}
 	if s.first != nil {
 		s.first <- s.begin(ctx)
@@ -214,24 +201,115 @@ func (s *sourceNode) life(ctx context.Context) {
 	s.close()
 }
 
+// follow waits for the sources before, and takes over what they have sent. It
+// tells whether there is still something to do then.
+func (s *sourceNode) follow(ctx context.Context) bool {
+	if len(s.before) == 0 {
+		return true
+	}
+	s.set("waiting", nil)
+	sent := positions{}
+	over := ctx.Done()
+	for _, b := range s.before {
+		select {
+		case <-b.ended:
+		case <-over:
+			over = nil // said once
+			s.first <- ctx.Err()
+			close(s.returned)
+			<-b.ended
+		}
+		maps.Copy(sent, b.positions())
+	}
+	s.before = nil
+	s.held.Lock()
+	s.sent = sent
+	s.held.Unlock()
+	return over != nil
+}
+
 // begin makes the first attempt to open. If it fails the source that was there before is opened.
 func (s *sourceNode) begin(ctx context.Context) error {
 	err := s.open(ctx)
+	s.mu.Lock()
+	old := s.fallback
+	s.fallback = nil
+	if err != nil && old != nil {
+		s.sourceSetup = *old
+	}
+	s.mu.Unlock()
 	if err == nil {
 		return nil
 	}
-	err = s.say(err)
-	old := s.fallback
 	if old == nil {
 		return err
 	}
-	s.mu.Lock()
-	s.sourceSetup = *old
-	s.mu.Unlock()
-	if again := s.open(ctx); again != nil {
-		s.log.Error("cannot open the source that was there before", "error", again)
+	s.log.Error("cannot open the changed source, the one before goes on", "error", err)
+	if again := s.open(ctx); again != nil { // run tries on
+		return fmt.Errorf("%w; and the one before: %w", err, again)
 	}
-	return err
+	return fmt.Errorf("%w; the one before goes on", err)
+}
+
+// opened is what the source was last opened with, or what it would go back to;
+// nil if it never was.
+func (s *sourceNode) opened() *sourceSetup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == nil {
+		return s.fallback
+	}
+	old := s.sourceSetup
+	return &old
+}
+
+// difference is what it takes to bring a source to another configuration.
+type difference int
+
+const (
+	sameSource difference = iota
+	samePlace             // another path, but the same keys
+	otherKeys
+)
+
+func (s *sourceNode) differs(next sourceSetup) difference {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := func(c *conf.Component) *conf.Component {
+		one := *c
+		one.Props = slices.DeleteFunc(slices.Clone(c.Props), func(p conf.Property) bool { return p.Key == "channels" || p.Key == "interceptors" })
+		return &one
+	}
+	switch {
+	case !own(&s.conf.Component).Same(own(&next.conf.Component)), s.out != nil && s.max != maxEvents(next.channels):
+		return otherKeys
+	case slices.Equal(s.channels, next.channels) && s.conf.Selector.Same(next.conf.Selector) &&
+		slices.EqualFunc(s.chain, next.chain, (*conf.Component).Same):
+		return sameSource
+	}
+	return samePlace
+}
+
+// mayNeed tells whether the source, which is not started, has to wait for the end
+// of another: where that is removed and this one is added they may be the same
+// under two names, and any may have its port.
+func (s *sourceNode) mayNeed(old *sourceNode, renamed bool) bool {
+	next, was := s.setup(), old.setup()
+	if renamed && next.typ == was.typ {
+		return true
+	}
+	port := next.conf.Value("port")
+	return port != "" && port == was.conf.Value("port")
+}
+
+// mayUse are the channels that the source puts into, or may soon.
+func (s *sourceNode) mayUse() []*ChannelNode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fallback == nil {
+		return s.channels
+	}
+	return slices.Concat(s.channels, s.fallback.channels)
 }
 
 // run runs the source until ctx ends, beginning anew after each failure.

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/core/metric"
 )
@@ -38,6 +39,7 @@ type ChannelStatus struct {
 	Bytes    int64  `json:"bytes"`
 	Capacity int    `json:"capacity"`
 	Durable  bool   `json:"durable"`
+	Removed  bool   `json:"removed,omitempty"` // by a reload; it is being emptied
 	Error    string `json:"error,omitempty"`
 }
 
@@ -47,6 +49,7 @@ type SinkStatus struct {
 	Type      string `json:"type"`
 	Channel   string `json:"channel"`
 	Delivered int64  `json:"delivered"`
+	Removed   bool   `json:"removed,omitempty"` // by a reload; it empties its channel
 	Error     string `json:"error,omitempty"`
 }
 
@@ -61,8 +64,8 @@ func (a *Agent) Status() Status {
 	for _, s := range p.sources {
 		st.Sources = append(st.Sources, s.status())
 	}
-	for _, ch := range p.channels {
-		one := ChannelStatus{Name: ch.Name, Type: ch.typ}
+	for i, ch := range p.allChannels() {
+		one := ChannelStatus{Name: ch.Name, Type: ch.typ, Removed: i >= len(p.channels)}
 		if ch.open.Load() {
 			n := ch.Len()
 			one.Events, one.Bytes, one.Capacity, one.Durable = n.Events, n.Bytes, ch.Capacity(), ch.Durable()
@@ -72,9 +75,9 @@ func (a *Agent) Status() Status {
 	}
 	// The sinks, and then the groups.
 	var groups []SinkStatus
-	for _, u := range p.units {
+	for i, u := range p.allUnits() {
 		for _, s := range u.sinks {
-			one := SinkStatus{Name: s.name, Type: s.typ, Channel: u.runner.Channel.Name, Error: text(u.runner.LastError())}
+			one := SinkStatus{Name: s.name, Type: s.typ, Channel: u.runner.Channel.Name, Error: text(u.runner.LastError()), Removed: i >= len(p.units)}
 			if s.cells == nil {
 				groups = append(groups, one)
 				continue
@@ -139,12 +142,12 @@ func (a *Agent) Cells() []*metric.Group {
 	for _, s := range p.sources {
 		all = append(all, s.cells)
 	}
-	for _, ch := range p.channels {
+	for _, ch := range p.allChannels() {
 		all = append(all, ch.Cells)
 	}
-	for _, u := range p.units {
+	for _, u := range p.allUnits() {
 		for _, s := range u.sinks {
-			if s.cells != nil {
+			if s.cells != nil && !slices.Contains(all, s.cells) { // while one is moved there are two of the name
 				all = append(all, s.cells)
 			}
 		}

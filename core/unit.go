@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
@@ -70,6 +71,28 @@ func (u unitConf) deadLetter() string {
 	return ""
 }
 
+// place is where the configuration of the sink, or the group, of that name is, and its key.
+func (u unitConf) place(name string) (pos conf.Pos, key string) {
+	for _, s := range u.sinks {
+		if s.Name == name {
+			return s.Pos, "sinks." + name
+		}
+	}
+	return u.group.Pos, "sinkgroups." + name
+}
+
+// sameSinks tells whether the sinks have the same names.
+func (u unitConf) sameSinks(o unitConf) bool {
+	return slices.EqualFunc(u.sinks, o.sinks, func(a, b *conf.Sink) bool { return a.Name == b.Name })
+}
+
+// sharesType tells whether both have sinks of one type, which may then use the same things outside.
+func (u unitConf) sharesType(o unitConf) bool {
+	return slices.ContainsFunc(u.sinks, func(a *conf.Sink) bool {
+		return slices.ContainsFunc(o.sinks, func(b *conf.Sink) bool { return a.Type == b.Type })
+	})
+}
+
 // same tells whether nothing of a unit differs.
 func (u unitConf) same(o unitConf) bool {
 	if (u.group == nil) != (o.group == nil) || u.group != nil && (!u.group.Same(&o.group.Component) || !slices.Equal(u.group.Sinks, o.group.Sinks)) {
@@ -86,8 +109,13 @@ type unit struct {
 	runner *SinkRunner
 	sinks  []*sinkNode // the sink; or those of the group, and then its processor
 
+	before []*unit // which end before its sinks open; used by its goroutine
+	max    int     // what its sinks were told of the channel
+	gone   bool    // not in the configuration, and still there for its channel; under Agent.reloading
+
 	stop, endDrain context.CancelFunc
-	ended          chan struct{} // the runner's goroutine is; nil before it starts
+	leaving        atomic.Bool   // its goroutine closes the sinks at the end
+	ended          chan struct{} // its goroutine is; nil before it starts
 }
 
 type sinkNode struct {
@@ -101,7 +129,7 @@ type sinkNode struct {
 // late notes that the sink waits to be opened.
 func (s *sinkNode) late(u *unit, err error) {
 	s.waiting = true
-	u.runner.fail(err)
+	u.runner.note(err)
 }
 
 func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
@@ -122,9 +150,11 @@ func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
 		u.sinks = append(u.sinks, &sinkNode{name: c.group.Name, typ: c.group.Type, sink: p})
 		sink = p
 	}
+	ch := channelOf(c.channel(), channels)
+	u.max = int(ch.transaction.Load())
 	u.runner = &SinkRunner{
 		Name: c.name(), Log: a.w.Log.With("sink", c.name()), Sink: sink,
-		Channel: channelOf(c.channel(), channels), Dead: channelOf(c.deadLetter(), channels),
+		Channel: ch, Dead: channelOf(c.deadLetter(), channels),
 		Take: Take{Events: batch},
 	}
 	return u
@@ -144,15 +174,22 @@ func (u *unit) say(s *sinkNode, err error) error {
 	return fmt.Errorf("sink %s (%s): %w", s.name, s.typ, err)
 }
 
-// open opens all sinks, or none.
-func (u *unit) open(ctx context.Context) error {
+// open opens all sinks, or none; it returns the one that failed.
+func (u *unit) open(ctx context.Context) (failed *sinkNode, err error) {
 	for _, s := range u.sinks {
 		if err := u.openSink(ctx, s); err != nil {
 			u.close()
-			return u.say(s, err)
+			return s, err
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// late notes that all sinks wait to be opened.
+func (u *unit) late(err error) {
+	for _, s := range u.sinks {
+		s.late(u, err)
+	}
 }
 
 func (u *unit) openSink(ctx context.Context, s *sinkNode) error {
@@ -162,7 +199,7 @@ func (u *unit) openSink(ctx context.Context, s *sinkNode) error {
 		return fmt.Errorf("channel %s has not stored what the last sink acked: %w", ch.Name, err)
 	}
 	env.Marks = ch.Marks()
-	env.MaxEvents = int(ch.transaction.Load())
+	env.MaxEvents = u.max
 	if err := s.sink.Open(ctx, env); err != nil {
 		return err
 	}
@@ -198,33 +235,59 @@ func (u *unit) start() {
 		defer u.endDrain()
 		defer u.stop()
 		u.run(work, drain)
+		if u.leaving.Load() {
+			u.close()
+		}
 	}()
 }
 
 // run opens what could not be opened yet, every few seconds, and then runs the runner.
 func (u *unit) run(work, drain context.Context) {
+	now := u.follow(drain)
 	for _, s := range u.sinks {
 		for s.waiting {
-			sleep(work, openPause)
+			if !now {
+				sleep(work, openPause)
+			}
+			now = false
+			err := u.openSink(drain, s)
+			if err == nil {
+				s.waiting = false
+				u.runner.succeed()
+				break
+			}
 			if work.Err() != nil {
 				return
 			}
-			if err := u.openSink(work, s); err != nil {
-				u.a.w.Log.Error("unable to start, will try again", "sink", s.name, "error", err, "pause", openPause)
-				continue
-			}
-			s.waiting = false
-			u.runner.succeed()
+			u.runner.note(err)
+			u.a.w.Log.Error("unable to start, will try again", "sink", s.name, "error", err, "pause", openPause)
 		}
 	}
 	u.runner.Run(work, drain)
 }
 
-// halt ends the runner and closes its sinks. With empty it delivers first what
-// the channel holds; else that stays there for another runner. What is not
-// delivered when ctx ends is rolled back.
-func (u *unit) halt(ctx context.Context, empty bool) {
-	u.runner.stay.Store(!empty)
+// follow waits for the units before, which may use the same things outside, but
+// no longer than a drain takes. It tells whether there were any.
+func (u *unit) follow(drain context.Context) bool {
+	if len(u.before) == 0 {
+		return false
+	}
+	limit, cancel := context.WithTimeout(drain, u.a.w.DrainTimeout)
+	defer cancel()
+	for _, b := range u.before {
+		select {
+		case <-b.ended:
+		case <-limit.Done():
+		}
+	}
+	u.before = nil
+	return true
+}
+
+// halt ends the runner and closes its sinks. What the channel holds stays there
+// for another runner; what is not delivered when ctx ends is rolled back.
+func (u *unit) halt(ctx context.Context) {
+	u.runner.stay.Store(true)
 	defer context.AfterFunc(ctx, u.endDrain)()
 	u.stop()
 	<-u.ended

@@ -32,14 +32,15 @@ type adminServer struct {
 	agent   *core.Agent
 	token   string
 	files   []string
+	reloads *reloader
 	metrics http.Handler
 	server  *webServer
 }
 
 // startAdmin starts the admin server, or returns one that is off. That the
 // default address is taken, by another agent on the machine, is no error.
-func startAdmin(o *agentOptions, a *core.Agent, log *slog.Logger) (*adminServer, error) {
-	s := &adminServer{agent: a, token: o.adminToken, files: o.files, metrics: prometheusHandler(a)}
+func startAdmin(o *agentOptions, a *core.Agent, r *reloader, log *slog.Logger) (*adminServer, error) {
+	s := &adminServer{agent: a, token: o.adminToken, files: o.files, reloads: r, metrics: prometheusHandler(a, r)}
 	if o.adminAddr == "" || o.adminAddr == "off" {
 		return s, nil
 	}
@@ -143,15 +144,16 @@ func namesLoopback(host string) bool {
 // fullStatus is the answer of /status.
 type fullStatus struct {
 	core.Status
-	Build  build    `json:"build"`
-	Config []string `json:"config"`
+	Build  build        `json:"build"`
+	Config []string     `json:"config"`
+	Reload reloadStatus `json:"reload"`
 }
 
 func (s *adminServer) status(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(fullStatus{s.agent.Status(), versionOf(), s.files}) // the client is gone
+	_ = e.Encode(fullStatus{s.agent.Status(), versionOf(), s.files, s.reloads.now()}) // the client is gone
 }
 
 // webServer is an HTTP server with its goroutine. A nil one is off.

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -18,6 +20,9 @@ import (
 
 // defaultDrain is below the 30 seconds that Kubernetes grants a pod.
 const defaultDrain = 25 * time.Second
+
+// defaultPoll is Flume's.
+const defaultPoll = 30 * time.Second
 
 // agentOptions are the command line of agent.
 type agentOptions struct {
@@ -32,10 +37,11 @@ type agentOptions struct {
 	monitor               monitorOptions
 	ignored               []string // Java's flags
 	confDir               string
+	noReload              bool
+	poll                  time.Duration
 }
 
 const (
-	noReload   = "a changed configuration is not read again in this version: leave it out"
 	onlyFiles  = "configurations are read from files in this version: use --conf-file"
 	noProvider = "Java classes are not loaded: use --conf-file"
 )
@@ -49,8 +55,8 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	f := newFlags(p, "agent")
 	o.source.flags(f)
 	f.String(&o.confDir, "conf", "c", "DIR", "Flume's configuration directory; nothing in it is used")
-	var noReloadConf bool
-	f.Bool(&noReloadConf, "no-reload-conf", "", "do not read a changed configuration again, which this version never does")
+	f.Bool(&o.noReload, "no-reload-conf", "", "do not read a changed configuration again, nor at SIGHUP")
+	f.Seconds(&o.poll, "poll-interval", "i", "how often to look at the configuration, besides whenever the system tells of a change; 0: as by default (default 30)")
 	f.String(&o.adminAddr, "admin", "", "ADDR", "where the admin server listens, off for nowhere (default "+defaultAdmin+")")
 	f.String(&o.adminToken, "admin-token", "", "TOKEN", "bearer token for status pages from beyond loopback; better given in the environment")
 	f.String(&o.dir, "state-dir", "", "DIR", "where components keep files that have no place of their own")
@@ -59,7 +65,6 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	f.add(valueFunc(func(text string) error { return o.logLevel.UnmarshalText([]byte(text)) }),
 		"log-level", "", "LEVEL", "debug, info, warn or error (default info)")
 	f.Bool(&o.validateOnly, "validate-only", "", "check the configuration and end")
-	f.Refuse(noReload, "poll-interval", "i")
 	f.Refuse(onlyFiles, "backup-directory", "b", "conf-uri", "u", "zkConnString", "z", "zkBasePath", "p", "conf-user", "user", "conf-password", "pwd")
 	f.Refuse(noProvider, "auth-provider", "a", "conf-provider", "prov", "classpath", "C", "plugins-path")
 	if code, ok := f.parse(args); !ok {
@@ -70,6 +75,9 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	}
 	o.adminGiven = f.given["admin"]
 	var err error
+	if o.poll == 0 {
+		o.poll = defaultPoll
+	}
 	o.monitor, err = readMonitor(sys)
 	switch {
 	case len(o.files) == 0:
@@ -89,6 +97,8 @@ func (p *Program) agent(args []string) int {
 		return code
 	}
 	log := newLog(p.Stderr, o.logForm, o.logLevel)
+	text := takeSnapshot(o.files)
+	o.read = text.read
 	c, faults := o.load(p)
 	if o.logForm == "json" {
 		logFaults(log, faults)
@@ -102,7 +112,7 @@ func (p *Program) agent(args []string) int {
 		return exitOK
 	}
 	o.sayNotices(log, c)
-	if err := p.serve(o, c, log.With("agent", c.Name)); err != nil {
+	if err := p.serve(o, c, text, log.With("agent", c.Name)); err != nil {
 		log.Error("agent failed", "agent", c.Name, "error", err)
 		return exitFailed
 	}
@@ -133,24 +143,37 @@ func exists(name string) bool {
 var errEventsLost = errors.New("events were left in a channel that does not keep them")
 
 // serve runs the agent and its servers until a signal, and says what was left.
-func (p *Program) serve(o *agentOptions, c *conf.Agent, log *slog.Logger) error {
+func (p *Program) serve(o *agentOptions, c *conf.Agent, text snapshot, log *slog.Logger) error {
 	tune(p.Env, log)
+	var pool sockets
 	a := core.NewAgent(c, core.World{
-		Log: log, FS: vfs.OS(), Dir: o.dir, Now: time.Now, Listen: listen, ListenPacket: listenPacket,
-		DrainTimeout: o.drain, RetryOpen: o.lenient || p.asFlume() && !o.strict,
+		Log: log, FS: vfs.OS(), Dir: o.dir, Now: time.Now, Listen: pool.Listen, ListenPacket: pool.ListenPacket,
+		DrainTimeout: o.drain, RetryOpen: o.isLenient(p), Handover: pool.Handover, Catalog: Catalog(),
 	})
-	admin, err := startAdmin(o, a, log)
+	r := &reloader{p: p, o: o, name: c.Name, a: a, log: log, tried: text, faulty: o.isLenient(p) && o.faulty(p, c.Name)}
+	r.status.Enabled = !o.noReload
+	admin, err := startAdmin(o, a, r, log)
 	if err != nil {
 		return err
 	}
 	defer admin.stop()
-	defer o.monitor.start(a, log).stop()
+	defer o.monitor.start(a, r, log).stop()
 
-	ctx, cut, stop := p.signals(log)
+	ctx, cut, asked, stop := p.signals(log)
 	defer stop()
 	log.Info("starting", "version", versionOf().short(), "files", o.files,
 		"sources", len(c.Sources), "channels", len(c.Channels), "sinks", len(c.Sinks), "admin", admin.address())
-	if err := a.Run(ctx, cut); err != nil {
+	watching, unwatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	if o.noReload {
+		watcher.Go(func() { r.refuse(watching, asked) })
+	} else {
+		watcher.Go(func() { r.run(watching, asked) })
+	}
+	err = a.Run(ctx, cut)
+	unwatch()
+	watcher.Wait()
+	if err != nil {
 		if ctx.Err() != nil { // told to stop before it had started: nothing was taken in
 			log.Warn("stopped before everything was open", "error", err)
 			return nil
@@ -161,17 +184,26 @@ func (p *Program) serve(o *agentOptions, c *conf.Agent, log *slog.Logger) error 
 }
 
 // signals turns signals into contexts: ctx ends at the first, cut at the second.
-func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, stop func()) {
+// SIGHUP is none of these: asked tells of it.
+func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, asked <-chan struct{}, stop func()) {
 	ctx, drain := context.WithCancel(context.Background())
 	cut, cutShort := context.WithCancel(context.Background())
-	over, ended := make(chan struct{}), make(chan struct{})
+	over, ended, hangup := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 	go func() {
 		defer close(ended)
-		for n := 0; ; n++ {
+		for draining := false; ; {
 			select {
 			case s := <-p.Signals:
-				if n == 0 {
+				if s == syscall.SIGHUP {
+					select {
+					case hangup <- struct{}{}:
+					default: // asked already
+					}
+					continue
+				}
+				if !draining {
 					log.Info("signal: draining; a second one stops at once", "signal", s.String())
+					draining = true
 					drain()
 					continue
 				}
@@ -182,7 +214,7 @@ func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, stop func
 			}
 		}
 	}()
-	return ctx, cut, func() {
+	return ctx, cut, hangup, func() {
 		close(over)
 		<-ended
 		drain()

@@ -21,6 +21,12 @@ type source struct {
 	strict, lenient bool
 	offline         bool
 	sys             map[string]string
+	read            func(name string) ([]byte, error) // nil: the file system
+	never           bool                              // not lenient, whatever the program is called
+}
+
+func (s *source) isLenient(p *Program) bool {
+	return !s.never && (s.lenient || p.asFlume() && !s.strict)
 }
 
 func (s *source) flags(f *flags) {
@@ -38,8 +44,7 @@ func (s *source) options(p *Program) conf.Options {
 	}
 	connectors.SetDefaults(func(name string) string { return s.sys[name] }, env)
 	return conf.Options{
-		Files: s.files, Sys: s.sys, Env: p.Env, Strict: s.strict, Offline: s.offline,
-		Lenient: s.lenient || p.asFlume() && !s.strict,
+		Files: s.files, Sys: s.sys, Env: p.Env, Strict: s.strict, Offline: s.offline, ReadFile: s.read, Lenient: s.isLenient(p),
 	}
 }
 

@@ -2,6 +2,7 @@
 // list of types, the admin server, signals, logs.
 //
 //	main.go ── Main ── Run ─┬─ agent ───────── conf.Load, Text.Build, core.NewAgent, Agent.Run
+//	                        │                  and beside it the reloader: Agent.Reload
 //	                        ├─ validate ────── the same, as far as Build
 //	                        ├─ help, docs ──── the keys of every type in Catalog
 //	                        ├─ healthcheck ─── asks an agent's admin server
@@ -17,6 +18,17 @@
 // The first SIGTERM or SIGINT drains: sources end, channels empty themselves
 // into their sinks until --drain-timeout, what is left is told in one line of
 // JSON on standard error, whatever the log's form. A second signal cuts it short.
+//
+// # Reloading
+//
+// A configuration that changes is read again: at once where the system tells of
+// it (the directories of the files, and those that links lead to, are watched),
+// at the next --poll-interval where it does not, and at SIGHUP. It is taken when
+// it has been the same for a moment, and only if all of it is valid; what it
+// changes is the difference to what runs, component by component
+// ([core.Agent.Reload]). Listeners are handed over by their address, so that
+// no client is refused. A line in the log, /status and the metrics
+// millrace_reload... tell what became of it. --no-reload-conf switches it off.
 //
 // # Exit codes
 //

@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -78,6 +80,23 @@ func (f *flags) Duration(p *time.Duration, name, short, doc string) {
 		return nil
 	}), name, short, "TIME", doc)
 }
+
+// Seconds is a time as Flume writes it, a number of seconds, or as Duration does.
+func (f *flags) Seconds(p *time.Duration, name, short, doc string) {
+	f.add(valueFunc(func(text string) error {
+		d, err := time.ParseDuration(text)
+		if n, e := strconv.Atoi(text); e == nil {
+			d, err = time.Duration(n)*time.Second, nil
+		}
+		if err != nil || d < 0 || d > longest {
+			return errors.New("is not a number of seconds")
+		}
+		*p = d
+		return nil
+	}), name, short, "SECONDS", doc)
+}
+
+const longest = math.MaxInt32 * time.Second // Java's
 
 // OneOf is a word out of a few.
 func (f *flags) OneOf(p *string, name, doc string, words ...string) {

@@ -43,13 +43,13 @@ func readMonitor(sys map[string]string) (monitorOptions, error) {
 
 // start starts the monitoring server that was asked for. As in Flume a port
 // that is taken is logged, and the agent runs on.
-func (o monitorOptions) start(a *core.Agent, log *slog.Logger) *webServer {
+func (o monitorOptions) start(a *core.Agent, r *reloader, log *slog.Logger) *webServer {
 	var h http.Handler
 	switch o.form {
 	case "http":
 		h = flumeJSON{a.Cells}
 	case "prometheus":
-		h = onlyMetrics{prometheusHandler(a)}
+		h = onlyMetrics{prometheusHandler(a, r)}
 	default:
 		return nil
 	}

@@ -17,10 +17,10 @@ import (
 // prometheusHandler writes Prometheus's text form by hand: client_golang brings
 // 2.3 MB of protobuf into a binary in which nothing else links it
 // (docs/decisions/006). A test compares the two.
-func prometheusHandler(a *core.Agent) http.Handler {
+func prometheusHandler(a *core.Agent, r *reloader) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		text := exposition(processSamples()) + exposition(samples(a.Cells(), a.Ready() == nil))
+		text := exposition(processSamples()) + exposition(r.samples()) + exposition(samples(a.Cells(), a.Ready() == nil))
 		_, _ = io.WriteString(w, text) // the client is gone
 	})
 }

@@ -26,14 +26,15 @@ type Program struct {
 	Args           []string // Args[0] is the name it was called by
 	Env            func(name string) (string, bool)
 	Stdout, Stderr io.Writer
-	Signals        <-chan os.Signal // the first drains, the second stops
+	Signals        <-chan os.Signal // the first drains, the second stops; SIGHUP reloads
+	deaf           bool             // the system tells of no changed files: for tests
 }
 
 // Main runs the program of this process and does not return.
 func Main() {
 	signals := make(chan os.Signal, 2)
 	if len(os.Args) > 1 && isAgent(os.Args[1]) { // everything else has nothing to drain, and ends as any process does
-		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	}
 	os.Exit(Run(Program{Args: os.Args, Env: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}))
 }

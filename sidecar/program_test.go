@@ -56,7 +56,8 @@ func TestCommandLine(t *testing.T) {
 		{"ZooKeeper", "agent -n a1 -z zk:2181 -p /flume", nil, exitUsage, "-z: configurations are read from files"},
 		{"a URI", "agent -n a1 --conf-uri http://x/", nil, exitUsage, "--conf-uri: configurations are read from files"},
 		{"a provider", "agent -n a1 -prov com.example.P", nil, exitUsage, "Java classes are not loaded"},
-		{"an interval", "agent -n a1 -i 60 -f " + good, nil, exitUsage, "-i: a changed configuration is not read again"},
+		{"an interval", "agent -n a1 -i soon -f " + good, nil, exitUsage, "\"soon\""},
+		{"a good interval", "agent --validate-only -n a1 -i 60 -f " + good, nil, exitOK, ""},
 		{"a backup", "agent -n a1 -b /tmp -f " + good, nil, exitUsage, "-b: "},
 		{"ganglia", "agent -n a1 -Dflume.monitoring.type=ganglia -f " + good, nil, exitUsage, "ganglia is not supported"},
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -82,10 +83,21 @@ var home = map[string]string{"HOME": "/"}
 // start runs an agent with these arguments; it is stopped at the end of the test at the latest.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
+	return startAs(t, false, args...)
+}
+
+// startDeaf is start for an agent that the system tells of no changed files.
+func startDeaf(t *testing.T, args ...string) *running {
+	t.Helper()
+	return startAs(t, true, args...)
+}
+
+func startAs(t *testing.T, deaf bool, args ...string) *running {
+	t.Helper()
 	r := &running{t: t, signals: make(chan os.Signal, 2), out: new(buffer), err: new(buffer), code: make(chan int, 1)}
 	p := Program{
 		Args: append([]string{"millrace", "agent", "--admin", "127.0.0.1:0"}, args...), Env: lookup(home),
-		Stdout: r.out, Stderr: r.err, Signals: r.signals,
+		Stdout: r.out, Stderr: r.err, Signals: r.signals, deaf: deaf,
 	}
 	go func() { r.code <- Run(p) }()
 	t.Cleanup(func() { r.stop() })
@@ -138,18 +150,35 @@ func (r *running) stop() int {
 }
 
 // status asks the agent what it does.
-func (r *running) status() fullStatus {
+func (r *running) status() shownStatus {
 	r.t.Helper()
 	answer, err := http.Get("http://" + r.admin() + "/status")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	var s fullStatus
+	var s shownStatus
 	if err := json.NewDecoder(answer.Body).Decode(&s); err != nil {
 		r.t.Fatal(err)
 	}
 	return s
+}
+
+// shownStatus is what a reader of /status finds.
+type shownStatus struct {
+	core.Status
+	Reload struct {
+		OK, Failed int64
+		Last       struct {
+			Trigger, Result string
+			core.Changes
+			Faults []struct {
+				File         string
+				Line         int
+				Key, Message string
+			}
+		}
+	}
 }
 
 // delivered waits until a sink has delivered n events.

@@ -168,7 +168,7 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	v := newService(s, out, hard)
-	fresh := &waiting{conns: make(map[net.Conn]struct{})}
+	fresh := &waiting{conns: make(map[net.Conn]bool), empty: make(chan struct{}, 1)}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	srv := &http.Server{
@@ -187,13 +187,16 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	select {
 	case <-ctx.Done():
 		drain, end = core.DrainContext(ctx)
+		_ = s.ln.Close()   // Close says what goes wrong
+		served <- <-served // the last connection is known now
+		srv.SetKeepAlivesEnabled(false)
+		fresh.rest(drain)
 	case err := <-served:
 		failed = fmt.Errorf("accept connections: %w", err)
 		served <- err
 		cut()
 	}
 	defer end()
-	fresh.close()
 	err := srv.Shutdown(drain)
 	cut()
 	v.works.settle() // what is being stored is answered before its connection ends
@@ -208,32 +211,63 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	return failed
 }
 
-// waiting knows the connections on which no request has begun, which the
-// server would wait for at its end for some seconds.
+// waiting knows the connections. At the end it lets those ask that have just
+// been opened: the server itself would drop what they ask.
 type waiting struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
+	mu    sync.Mutex
+	conns map[net.Conn]bool // true: no request has begun on it
+	empty chan struct{}
 }
 
 func (w *waiting) state(c net.Conn, st http.ConnState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case st != http.StateNew:
+	switch st {
+	case http.StateClosed, http.StateHijacked:
 		delete(w.conns, c)
-	case w.closed:
-		_ = c.Close() // nothing was said on it
 	default:
-		w.conns[c] = struct{}{}
+		w.conns[c] = st == http.StateNew
+	}
+	if len(w.conns) == 0 {
+		select {
+		case w.empty <- struct{}{}:
+		default:
+		}
 	}
 }
 
-func (w *waiting) close() {
+// firstRequest is how long a connection may be silent when the source ends.
+const firstRequest = time.Second
+
+// rest waits until there is no connection, or drain ends; no new ones come. Those
+// that say nothing are closed after a moment.
+func (w *waiting) rest(drain context.Context) {
+	moment := time.NewTimer(firstRequest)
+	defer moment.Stop()
+	defer w.closeSilent()
+	for w.some() {
+		select {
+		case <-w.empty:
+		case <-moment.C:
+			w.closeSilent()
+		case <-drain.Done():
+			return
+		}
+	}
+}
+
+func (w *waiting) some() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = true
-	for c := range w.conns {
-		_ = c.Close() // nothing was said on it
+	return len(w.conns) > 0
+}
+
+func (w *waiting) closeSilent() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c, silent := range w.conns {
+		if silent {
+			_ = c.Close() // nothing was said on it
+		}
 	}
 }

@@ -163,7 +163,8 @@ func (s *tcp) accept(ctx context.Context, p *port, start func(net.Conn)) error {
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
-				_ = nc.Close()
+				s.open.Add(1)
+				start(nc) // it may have written already; what is there is read
 			}
 			return nil
 		case errors.Is(err, net.ErrClosed):

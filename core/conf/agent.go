@@ -63,6 +63,16 @@ func (c *Component) Redacted() []Property {
 	return list
 }
 
+// Value is what a property of the component says, "" if it is not there.
+func (c *Component) Value(key string) string {
+	for _, p := range c.Props {
+		if p.Key == key {
+			return p.Value
+		}
+	}
+	return ""
+}
+
 // Same tells whether two components are configured alike, wherever they are written.
 func (c *Component) Same(other *Component) bool {
 	return c.Kind == other.Kind && c.Name == other.Name && c.Type == other.Type &&

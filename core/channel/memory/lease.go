@@ -19,11 +19,11 @@ type lease struct {
 
 // Take implements core.Channel.
 func (c *channel) Take(ctx context.Context, want core.Take) (core.Lease, error) {
+	c.mu.Lock()
 	limit := min(want.Events, c.transaction)
 	if limit <= 0 {
 		limit = c.transaction
 	}
-	c.mu.Lock()
 	var linger *time.Timer
 	var lingered <-chan time.Time
 	if want.Linger > 0 {

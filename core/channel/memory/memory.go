@@ -86,10 +86,32 @@ func (c *channel) Keys(k *conf.Keys) {
 
 // Open implements core.Component.
 func (c *channel) Open(context.Context, core.Env) error {
-	c.maxBytes = int64(float64(c.byteCapacity) * (1 - float64(c.bufferPercent)/100))
+	c.maxBytes = c.bytes()
 	c.leases = make(map[*lease]struct{})
 	c.entries = make(map[*entry]struct{})
 	return nil
+}
+
+// bytes is the limit of bodies that the keys give.
+func (c *channel) bytes() int64 {
+	return int64(float64(c.byteCapacity) * (1 - float64(c.bufferPercent)/100))
+}
+
+// Fixed implements core.Adjuster: every key can change.
+func (c *channel) Fixed(core.Channel) string { return "" }
+
+// Adjust implements core.Adjuster.
+func (c *channel) Adjust(next core.Channel) {
+	n := next.(*channel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.capacity, c.transaction, c.keepAlive = n.capacity, n.transaction, n.keepAlive
+	c.byteCapacity, c.bufferPercent, c.maxBytes = n.byteCapacity, n.bufferPercent, n.bytes()
+	for _, w := range c.putters { // what never fits now is to be told so
+		close(w.wake)
+	}
+	c.putters = c.putters[:0]
+	c.wakeTakers()
 }
 
 func (c *channel) fits(used, room core.Size) bool {
@@ -98,14 +120,14 @@ func (c *channel) fits(used, room core.Size) bool {
 
 // TryClaim implements core.Channel.
 func (c *channel) TryClaim(room core.Size) (core.PutTx, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if room.Events > c.transaction {
 		return nil, fmt.Errorf("%w: %d events, transactionCapacity is %d", core.ErrTooLarge, room.Events, c.transaction)
 	}
 	if !c.fits(core.Size{}, room) {
 		return nil, fmt.Errorf("%w: %d events of %d bytes, capacity is %d events and %d bytes", core.ErrTooLarge, room.Events, room.Bytes, c.capacity, c.maxBytes)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
 		return nil, core.ErrClosed
 	}
@@ -123,13 +145,13 @@ func (c *channel) Room(ctx context.Context, room core.Size) error {
 		c.mu.Unlock()
 		return nil
 	}
-	w := &waiter{room, make(chan struct{})}
+	w, keepAlive := &waiter{room, make(chan struct{})}, c.keepAlive
 	c.putters = append(c.putters, w)
 	if c.free.Events == 0 {
 		c.wakeTakers() // all is leased: they may want to flush
 	}
 	c.mu.Unlock()
-	timer := time.NewTimer(c.keepAlive)
+	timer := time.NewTimer(keepAlive)
 	defer timer.Stop()
 	var err error
 	select {
@@ -232,7 +254,11 @@ func (c *channel) Len() core.Size {
 }
 
 // Capacity implements core.Channel.
-func (c *channel) Capacity() int { return c.capacity }
+func (c *channel) Capacity() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.capacity
+}
 
 // Position implements core.Channel: memory remembers nothing.
 func (c *channel) Position(string) (int64, bool) { return 0, false }
