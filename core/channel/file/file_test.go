@@ -332,3 +332,14 @@ func TestOnDisk(t *testing.T) {
 	}
 	want(t, mustStart(t, vfs.OS(), keys...), all...)
 }
+
+// BenchmarkChannel measures the channel, not the disk: syncs are not waited for.
+func BenchmarkChannel(b *testing.B) {
+	channeltest.Bench(b, channeltest.Subject{
+		New: Channel.New,
+		Keys: func(t testing.TB) map[string]string {
+			dir := t.TempDir()
+			return map[string]string{"checkpointDir": dir, "dataDirs": dir, "minimumRequiredSpace": "1m", "fsyncPerTransaction": "false"}
+		},
+	})
+}
