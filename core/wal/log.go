@@ -93,6 +93,7 @@ type Log struct {
 	state   *snapshot           // what is stored; changed only by the committer
 	live    map[uint64]*segment // by number, the current one included
 	stats   Stats
+	adjust  *adjustment // asked for, and not taken up yet
 
 	wake    chan struct{} // 1: there is something to do
 	closed  chan struct{}
@@ -234,6 +235,35 @@ func (l *Log) Close() error {
 	return nil
 }
 
+type adjustment struct {
+	segmentBytes int64
+	syncEvery    time.Duration
+}
+
+// Adjust changes two of the Options while the log works: they count from the
+// next group on.
+func (l *Log) Adjust(segmentBytes int64, syncEvery time.Duration) {
+	l.mu.Lock()
+	l.adjust = &adjustment{segmentBytes, syncEvery}
+	l.mu.Unlock()
+	l.poke()
+}
+
+// takeUp is the committer's side of Adjust.
+func (l *Log) takeUp() {
+	l.mu.Lock()
+	a := l.adjust
+	l.adjust = nil
+	l.mu.Unlock()
+	if a == nil {
+		return
+	}
+	if a.syncEvery == 0 {
+		l.syncNow() // from now on what is answered is synced, and all before it
+	}
+	l.opt.SegmentBytes, l.opt.SyncEvery = a.segmentBytes, a.syncEvery
+}
+
 // group is what one write and one sync store.
 type group struct {
 	puts  []*Put
@@ -284,16 +314,22 @@ func (l *Log) takeAcks(g *group) {
 // run is the committer.
 func (l *Log) run() {
 	defer close(l.stopped)
-	var tick <-chan time.Time
-	if l.opt.SyncEvery > 0 {
-		t := time.NewTicker(l.opt.SyncEvery)
-		defer t.Stop()
-		tick = t.C
-	}
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
+	ticker.Stop() // until there is an interval
+	every := time.Duration(0)
 	for closing := false; !closing; {
+		if every != l.opt.SyncEvery {
+			if every = l.opt.SyncEvery; every > 0 {
+				ticker.Reset(every)
+			} else {
+				ticker.Stop()
+			}
+		}
 		select {
 		case <-l.wake:
-		case <-tick:
+			l.takeUp()
+		case <-ticker.C:
 			l.syncNow()
 		case <-l.closed:
 			closing = true

@@ -83,7 +83,7 @@ func (l *lease) ack(pick []int32, marks []core.Mark) (stored <-chan struct{}, do
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.dead {
-		if c.durable {
+		if c.log != nil {
 			return make(chan struct{}), nil // never stored
 		}
 		return closedChan, nil

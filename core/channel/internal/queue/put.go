@@ -17,6 +17,7 @@ type putTx struct {
 // arrival is a put that is not in the queue yet.
 type arrival struct {
 	span  span
+	at    place
 	ready bool
 }
 
@@ -82,7 +83,7 @@ func (c *Channel) toMemory(b *core.Batch, pick []int32, room core.Size, stored f
 	c.order += uint64(room.Events)
 	c.held[inMemory] = c.held[inMemory].Add(room)
 	if len(c.arriving) > 0 {
-		c.arriving = append(c.arriving, &arrival{s, true})
+		c.arriving = append(c.arriving, &arrival{s, inMemory, true})
 	} else {
 		c.insert(s)
 		c.wakeTakers()
@@ -119,7 +120,7 @@ func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored fun
 			p.Marked, p.Stream, p.Pos = true, stream, pos
 		}
 	}
-	a := &arrival{span: span{order: c.order, size: room}}
+	a := &arrival{span: span{order: c.order, size: room}, at: onDisk}
 	cost := cost(room)
 	p.Done = func(p *wal.Put, err error) {
 		c.logged(a, p, cost, err)
@@ -200,4 +201,7 @@ func (c *Channel) arrive() {
 	}
 	c.arriving = slices.Delete(c.arriving, 0, n)
 	c.wakeTakers()
+	if c.o.WhenFull == DropOldest {
+		c.wakePutters() // what is in the queue can give way
+	}
 }

@@ -161,13 +161,13 @@ func (c *Channel) toLoad(limit int, bytes int64) int {
 func (c *Channel) load(i int) error {
 	s := c.queue[i]
 	c.queue = slices.Delete(c.queue, i, i+1)
-	c.loading = true
+	c.loading, c.reading = true, s.size
 	c.mu.Unlock()
 	at := s.at
 	at.Seqs = s.seqs
 	chunk, err := c.log.Read(at, s.skip)
 	c.mu.Lock()
-	c.loading = false
+	c.loading, c.reading = false, core.Size{}
 	defer c.wakeTakers()
 	c.free[onDisk] = c.free[onDisk].Sub(s.size)
 	if c.closed {
@@ -178,10 +178,13 @@ func (c *Channel) load(i int) error {
 	}
 	if err != nil {
 		c.insert(s)
-		return err
+	} else {
+		c.loaded(&s, &chunk)
 	}
-	c.loaded(&s, &chunk)
-	return nil
+	if c.o.WhenFull == DropOldest {
+		c.wakePutters()
+	}
+	return err
 }
 
 // loaded puts what was read in the place of s.

@@ -12,22 +12,12 @@ import (
 
 // Take implements core.Channel.
 func (c *Channel) Take(ctx context.Context, want core.Take) (core.Lease, error) {
-	limit := min(want.Events, c.o.Transaction)
-	if limit <= 0 {
-		limit = c.o.Transaction
-	}
-	bytes := want.Bytes
-	if bytes <= 0 {
-		bytes = math.MaxInt64
-	}
-	if c.log != nil {
-		bytes = min(bytes, c.o.Disk.MemoryBytes) // one lease must not read a whole backlog into memory
-	}
 	var lingered, retry <-chan time.Time
 	over := want.Linger <= 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
+		limit, bytes := c.limits(want)
 		ready := c.ready()
 		short := len(c.putters) > 0 || c.starved // of room: no more can come before this is taken
 		switch {
@@ -73,6 +63,21 @@ func (c *Channel) Take(ctx context.Context, want core.Take) (core.Lease, error) 
 			c.takers = slices.Delete(c.takers, i, i+1)
 		}
 	}
+}
+
+// limits are those of one lease.
+func (c *Channel) limits(want core.Take) (events int, bytes int64) {
+	events, bytes = c.o.Transaction, math.MaxInt64
+	if want.Events > 0 {
+		events = min(events, want.Events)
+	}
+	if want.Bytes > 0 {
+		bytes = want.Bytes
+	}
+	if c.log != nil {
+		bytes = min(bytes, c.o.Disk.MemoryBytes) // one lease must not read a whole backlog into memory
+	}
+	return events, bytes
 }
 
 // lease cuts up to limit events and bytes from the front, all of it in memory.
