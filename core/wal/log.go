@@ -105,6 +105,7 @@ type Log struct {
 	turn   int    // which directory is next
 	buf    []byte
 	dirty  bool // written but not synced; only with SyncEvery
+	failed bool // a put was given up at Close: none that came after it may be stored
 
 	readMu  sync.Mutex
 	reading struct {
@@ -342,10 +343,11 @@ func (l *Log) run() {
 }
 
 // commit stores g, however often it takes, or answers it with an error if the
-// log closes.
+// log closes. From the first one so answered on it stores nothing: the position
+// of a later put would speak for the one that is missing.
 func (l *Log) commit(g group) {
 	pause := l.opt.Retry
-	for {
+	for !l.failed {
 		err := l.write(&g)
 		if err == nil {
 			l.stored(&g)
@@ -360,9 +362,8 @@ func (l *Log) commit(g group) {
 		select {
 		case <-l.closed:
 			l.opt.Log.Error("cannot write the log; it closes with events that were not stored", "error", err, "puts", len(g.puts))
-			for _, p := range g.puts {
-				p.Done(p, fmt.Errorf("%w: %w", core.ErrClosed, err))
-			}
+			l.failed = len(g.puts) > 0
+			giveUp(&g, fmt.Errorf("%w: %w", core.ErrClosed, err))
 			return
 		default:
 		}
@@ -374,6 +375,13 @@ func (l *Log) commit(g group) {
 		}
 		t.Stop()
 		pause = min(2*pause, 32*l.opt.Retry)
+	}
+	giveUp(&g, core.ErrClosed)
+}
+
+func giveUp(g *group, err error) {
+	for _, p := range g.puts {
+		p.Done(p, err)
 	}
 }
 
