@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/channel/file"
 	"github.com/millrace/millrace/core/channel/memory"
+	"github.com/millrace/millrace/core/channel/spillable"
 	"github.com/millrace/millrace/core/interceptor"
 	"github.com/millrace/millrace/core/selector"
 	"github.com/millrace/millrace/core/sinkgroup"
@@ -35,6 +36,7 @@ func Catalog() *core.Catalog {
 		Channels: []core.Type[core.Channel]{
 			memory.Channel,
 			file.Channel,
+			spillable.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
 			fileroll.Sink,

@@ -27,6 +27,8 @@ type Subject struct {
 	// Keys returns the keys of a fresh channel beside capacity,
 	// transactionCapacity and keep-alive, which the suite sets.
 	Keys func(t testing.TB) map[string]string
+	// Names are what the channel calls capacity and keep-alive, where it has other names.
+	Names map[string]string
 	// Bytes: the key that limits bytes, and its value for a limit of about 1000
 	// body bytes. Empty: the channel has no such limit.
 	BytesKey, Bytes1000 string
@@ -51,8 +53,13 @@ var Checks = []suite.Check[Subject]{
 	{Name: "allocations", Run: allocations},
 }
 
-// Run runs the suite.
-func Run(t *testing.T, s Subject) { suite.Run(t, s, Checks) }
+// Run runs the suite but for the checks that are named: those of a property
+// that s does not have.
+func Run(t *testing.T, s Subject, except ...string) {
+	suite.Run(t, s, slices.DeleteFunc(slices.Clone(Checks), func(c suite.Check[Subject]) bool {
+		return slices.Contains(except, c.Name)
+	}))
+}
 
 // Open binds and opens a channel of s with further keys.
 func Open(t testing.TB, s Subject, more ...string) core.Channel {
@@ -65,6 +72,10 @@ func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	}
 	for i := 0; i+1 < len(more); i += 2 {
 		keys[more[i]] = more[i+1]
+	}
+	for from, to := range s.Names {
+		keys[to] = keys[from]
+		delete(keys, from)
 	}
 	ch := s.New()
 	if _, faults := conf.Bind(ch, keys); faults.HasErrors() {

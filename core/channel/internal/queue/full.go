@@ -158,7 +158,8 @@ func (c *Channel) dropFirst(n int, x *settled) int {
 	n = min(n, s.size.Events)
 	var gone core.Size
 	if s.mem != nil {
-		part := s.cut(n)
+		var part span
+		s.cut(n, &part)
 		gone = part.size
 		x.add(&part, 0, n, gone.Bytes)
 		part.drop()
@@ -188,7 +189,7 @@ func (s *span) dropUnread(n int, x *settled) core.Size {
 		gone.Bytes = int64(float64(s.size.Bytes) * float64(n) / float64(s.size.Events))
 	}
 	left := uint64(n)
-	for _, r := range s.skip.Without(s.seqs) {
+	for _, r := range s.at.skip.Without(s.seqs) {
 		r.To = min(r.To, r.From+left)
 		left -= r.Len()
 		x.seqs = append(x.seqs, r)

@@ -176,7 +176,7 @@ func (c *Channel) logged(a *arrival, p *wal.Put, cost int64, err error) {
 			c.freed(onDisk, room, room.Bytes)
 		}
 	default:
-		a.span.seqs, a.span.at = p.At.Seqs, p.At
+		a.span.seqs, a.span.at = p.At.Seqs, placed(&p.At, nil)
 		if c.cached <= c.o.Disk.MemoryBytes {
 			a.span.mem = &content{c: c, batch: p.Batch, events: picked(p.Batch, p.Pick), cost: cost, refs: 1}
 		} else {

@@ -99,7 +99,7 @@ func (c *Channel) Start(o Options) {
 	}
 	for _, b := range c.log.Backlog() {
 		size := core.Size{Events: b.Events, Bytes: b.Bytes}
-		c.queue = append(c.queue, span{order: c.order, seqs: b.Seqs, at: b.Extent, size: size, skip: b.Acked})
+		c.queue = append(c.queue, span{order: c.order, seqs: b.Seqs, at: placed(&b.Extent, b.Acked), size: size})
 		c.order += b.Seqs.Len()
 		c.free[onDisk] = c.free[onDisk].Add(size)
 	}
