@@ -159,7 +159,7 @@ func scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int, faults
 	return ops, faults
 }
 
-func open(fsys vfs.FS, s CrashSubject) (core.Channel, error) {
+func openOn(fsys vfs.FS, s CrashSubject) (core.Channel, error) {
 	ch := s.New()
 	if _, faults := conf.Bind(ch, s.Keys); faults.HasErrors() {
 		return nil, fmt.Errorf("keys: %v", faults)
@@ -204,12 +204,12 @@ func (w *world) reopen() bool {
 		}
 		w.doubt()
 	}
-	ch, err := open(w.fault, w.s)
+	ch, err := openOn(w.fault, w.s)
 	for range 20 { // transient faults of the disk
 		if err == nil || w.crashed() {
 			break
 		}
-		ch, err = open(w.fault, w.s)
+		ch, err = openOn(w.fault, w.s)
 	}
 	if err != nil {
 		if !w.crashed() {

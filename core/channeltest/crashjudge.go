@@ -19,12 +19,12 @@ func (w *world) after(rng *rand.Rand) {
 	disk := w.mem.CrashClone(rng, vfs.CrashMode(rng.IntN(vfs.CrashModes)))
 	for range rng.IntN(3) { // the power fails again during recovery
 		fault := vfs.NewFault(disk, vfs.Rule{At: 1 + rng.IntN(12), Crash: true})
-		if ch, err := open(fault, w.s); err == nil {
+		if ch, err := openOn(fault, w.s); err == nil {
 			_ = ch.Close() // it crashes here, if not before
 		}
 		disk = disk.CrashClone(rng, vfs.CrashMode(rng.IntN(vfs.CrashModes)))
 	}
-	ch, err := open(disk, w.s)
+	ch, err := openOn(disk, w.s)
 	if err != nil {
 		w.errorf("open after the crash: %v", err)
 		return
@@ -49,7 +49,7 @@ func (w *world) after(rng *rand.Rand) {
 	if err := ch.Close(); err != nil {
 		w.errorf("close: %v", err)
 	}
-	if ch, err = open(disk, w.s); err != nil {
+	if ch, err = openOn(disk, w.s); err != nil {
 		w.errorf("open at last: %v", err)
 		return
 	}

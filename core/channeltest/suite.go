@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,9 @@ var Checks = []suite.Check[Subject]{
 	{Name: "take waits and lingers and stops", Run: take},
 	{Name: "stall", Run: stall},
 	{Name: "close wakes all", Run: closes},
+	{Name: "the newest are dropped", Run: dropNewest},
+	{Name: "the oldest are dropped", Run: dropOldest},
+	{Name: "settings change in place", Run: adjust},
 	{Name: "headers and bodies are kept", Run: contents},
 	{Name: "many sources and many sinks", Run: crowd},
 	{Name: "allocations", Run: allocations},
@@ -64,6 +68,12 @@ func Run(t *testing.T, s Subject, except ...string) {
 // Open binds and opens a channel of s with further keys.
 func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	t.Helper()
+	ch, _ := open(t, s, s.keys(t, more...))
+	return ch
+}
+
+// keys are those of a fresh channel.
+func (s Subject) keys(t testing.TB, more ...string) map[string]string {
 	keys := map[string]string{"capacity": "1000", "transactionCapacity": "100", "keep-alive": "0"}
 	if s.Keys != nil {
 		for k, v := range s.Keys(t) {
@@ -73,6 +83,12 @@ func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	for i := 0; i+1 < len(more); i += 2 {
 		keys[more[i]] = more[i+1]
 	}
+	return keys
+}
+
+func (s Subject) bind(t testing.TB, keys map[string]string) core.Channel {
+	t.Helper()
+	keys = maps.Clone(keys)
 	for from, to := range s.Names {
 		keys[to] = keys[from]
 		delete(keys, from)
@@ -81,13 +97,19 @@ func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	if _, faults := conf.Bind(ch, keys); faults.HasErrors() {
 		t.Fatalf("keys: %v", faults)
 	}
+	return ch
+}
+
+func open(t testing.TB, s Subject, keys map[string]string) (core.Channel, *metric.Group) {
+	t.Helper()
+	ch := s.bind(t, keys)
 	env := sourcetest.NewEnv(t, "ch")
 	env.Metrics = &metric.Group{Kind: metric.Channel, Name: "ch"}
 	if err := ch.Open(context.Background(), env); err != nil {
 		t.Fatalf("open: %v", err)
 	}
 	t.Cleanup(func() { _ = ch.Close() })
-	return ch
+	return ch, env.Metrics
 }
 
 // Put puts bodies in one transaction and waits until they are stored. It

@@ -43,7 +43,8 @@ var spilling = channeltest.Subject{
 }
 
 func TestBoth(t *testing.T) {
-	channeltest.Run(t, spilling, "put is atomic and claims count", "capacity in events", "room waits", "stall")
+	channeltest.Run(t, spilling, "put is atomic and claims count", "capacity in events", "room waits", "stall",
+		"the newest are dropped", "the oldest are dropped", "settings change in place")
 }
 
 func TestCrash(t *testing.T) {
