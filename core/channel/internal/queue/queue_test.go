@@ -463,12 +463,14 @@ func account(t *testing.T, seed uint64) {
 	}
 	more := func() {
 		var bodies []string
+		var size core.Size
 		for range 1 + rng.IntN(8) {
 			bodies = append(bodies, fmt.Sprintf("%d:%s", n+len(bodies), strings.Repeat("z", rng.IntN(300))))
+			size = size.Add(core.Size{Events: 1, Bytes: int64(len(bodies[len(bodies)-1]))})
 		}
 		stored, err := commit(c, int64(rng.IntN(2)*(n+1)), bodies...)
 		if errors.Is(err, core.ErrChannelFull) {
-			if err := c.Room(context.Background(), core.Size{Events: 1}); err != nil && policy != Block {
+			if err := c.Room(context.Background(), size); err != nil && policy != Block {
 				t.Fatal(err) // it waits for the disk alone
 			}
 			return
