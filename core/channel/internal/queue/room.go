@@ -26,7 +26,7 @@ type rooms struct {
 
 // admit reserves room in r, or finds none.
 func (c *Channel) admit(r *rooms, room core.Size) place {
-	at := nowhere
+	var at place
 	switch {
 	case room.Events == 0:
 		at = c.home()
