@@ -63,6 +63,7 @@ func (s *settings) check(r *conf.Report) {
 		s.overflowCapacity = defaultOverflow
 	}
 	if s.overflowCapacity == 0 {
+		s.transaction = min(s.transaction, s.memoryCapacity) // what is more can never be put
 		return
 	}
 	if s.transaction > s.overflowCapacity {

@@ -57,7 +57,7 @@ func (t *putTx) Commit(b *core.Batch, pick []int32, stored func(error)) {
 	}
 	answered := false
 	if at == onDisk {
-		answered = !c.toDisk(b, pick, room, stored)
+		c.toDisk(b, pick, room, stored)
 	} else {
 		answered = c.toMemory(b, pick, room, stored)
 	}
@@ -103,8 +103,8 @@ func picked(b *core.Batch, pick []int32) []core.Event {
 }
 
 // toDisk lets the put join the next group; its events can be taken once they
-// are stored. It reports false, and does nothing, if there is nothing to store.
-func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored func(error)) bool {
+// are stored.
+func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored func(error)) {
 	born := b.Born
 	if born.IsZero() {
 		born = c.o.Now()
@@ -126,9 +126,7 @@ func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored fun
 		c.logged(a, p, cost, err)
 		stored(err)
 	}
-	if !c.log.Put(p) { // it closes only after the channel
-		panic("queue: the log is closed under the channel")
-	}
+	c.log.Put(p) // which it takes: it closes after the channel
 	if p.Marked {
 		c.accepted[p.Stream] = p.Pos
 	}
@@ -138,7 +136,6 @@ func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored fun
 	c.storing++
 	c.arriving = append(c.arriving, a)
 	c.freed(onDisk, claimed.Sub(room), claimed.Bytes-room.Bytes)
-	return true
 }
 
 // withoutRepeats takes the events out of p that the channel holds already.

@@ -413,6 +413,31 @@ func TestDropsOnAFullVolume(t *testing.T) {
 	balanced(t, c)
 }
 
+// Drops are logged, but not each of them.
+func TestDropsAreLoggedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		c := new(Channel)
+		c.Start(Options{
+			Log: slog.New(slog.NewTextHandler(&said, nil)), Now: time.Now,
+			Transaction: 10, Memory: core.Size{Events: 2}, WhenFull: DropNewest,
+		})
+		defer c.Close()
+		put(t, c, "kept")
+		for range 25 { // 0, 1, ... 24 s
+			put(t, c, "a", "b")
+			time.Sleep(time.Second)
+		}
+		var counts []string
+		for line := range strings.Lines(said.String()) {
+			if _, after, ok := strings.Cut(line, " dropped="); ok {
+				counts = append(counts, strings.TrimSpace(after))
+			}
+		}
+		want(t, counts, "2 in_all=2", "20 in_all=22", "20 in_all=42")
+	})
+}
+
 // TestAccounts does whatever comes to its mind, and then everything must be
 // delivered once, in order, or be counted as dropped, and nothing be left.
 func TestAccounts(t *testing.T) {
