@@ -173,10 +173,15 @@ func (c *Channel) logged(a *arrival, p *wal.Put, cost int64, err error) {
 			c.freed(onDisk, room, room.Bytes)
 		}
 	default:
-		a.span.seqs, a.span.at = p.At.Seqs, placed(&p.At, nil)
+		a.span.seqs = p.At.Seqs
 		if c.cached <= c.o.Disk.MemoryBytes {
-			a.span.mem = &content{c: c, batch: p.Batch, events: picked(p.Batch, p.Pick), cost: cost, refs: 1}
+			both := &struct { // one piece of memory
+				content
+				stretch
+			}{content{c: c, batch: p.Batch, events: picked(p.Batch, p.Pick), cost: cost, refs: 1}, *placed(&p.At, nil)}
+			a.span.mem, a.span.at = &both.content, &both.stretch
 		} else {
+			a.span.at = placed(&p.At, nil)
 			c.cached -= cost
 			p.Batch.Release()
 		}
