@@ -80,8 +80,9 @@ type Adjuster interface {
 	// Fixed returns the key with a new value that can not be taken while the
 	// channel works, "" if there is none. next is of the channel's own type,
 	// bound and not open.
-	Fixed(next Component) (key string)
+	Fixed(next Channel) (key string)
 	// Adjust takes the settings of next, of which Fixed said that it can. What
-	// is held and leased stays, also where it is more than the new capacity.
-	Adjust(next Component)
+	// is held and leased stays, also where it is more than the new capacity; whoever
+	// waits for room is woken, to try again under the new settings.
+	Adjust(next Channel)
 }

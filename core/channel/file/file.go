@@ -68,12 +68,12 @@ func (c *channel) options() queue.Options {
 }
 
 // Fixed implements core.Adjuster.
-func (c *channel) Fixed(next core.Component) string {
+func (c *channel) Fixed(next core.Channel) string {
 	return c.dir.Fixed(&next.(*channel).settings.log)
 }
 
 // Adjust implements core.Adjuster.
-func (c *channel) Adjust(next core.Component) {
+func (c *channel) Adjust(next core.Channel) {
 	c.settings = next.(*channel).settings
 	c.dir.Adjust(&c.settings.log)
 	c.Channel.Adjust(c.options())

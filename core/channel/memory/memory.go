@@ -63,10 +63,10 @@ func (c *channel) options() queue.Options {
 }
 
 // Fixed implements core.Adjuster: all can be taken.
-func (c *channel) Fixed(core.Component) string { return "" }
+func (c *channel) Fixed(core.Channel) string { return "" }
 
 // Adjust implements core.Adjuster.
-func (c *channel) Adjust(next core.Component) {
+func (c *channel) Adjust(next core.Channel) {
 	c.settings = next.(*channel).settings
 	c.Channel.Adjust(c.options())
 }

@@ -98,7 +98,7 @@ func (c *channel) options() queue.Options {
 }
 
 // Fixed implements core.Adjuster: memory and overflow cannot be switched on or off.
-func (c *channel) Fixed(next core.Component) string {
+func (c *channel) Fixed(next core.Channel) string {
 	n := &next.(*channel).settings
 	switch {
 	case (n.memoryCapacity == 0) != (c.memoryCapacity == 0):
@@ -112,7 +112,7 @@ func (c *channel) Fixed(next core.Component) string {
 }
 
 // Adjust implements core.Adjuster.
-func (c *channel) Adjust(next core.Component) {
+func (c *channel) Adjust(next core.Channel) {
 	c.settings = next.(*channel).settings
 	if c.dir != nil {
 		c.dir.Adjust(&c.settings.log)
