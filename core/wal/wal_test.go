@@ -435,6 +435,47 @@ func TestNothingIsStoredAfterAPutThatFailed(t *testing.T) {
 	}
 }
 
+// What a failed sync has left in the page cache is accepted by the next process,
+// positions and all: it must be on disk by then.
+func TestRecoveredFramesAreDurable(t *testing.T) {
+	m := disk(t)
+	f := vfs.NewFault(m)
+	opt := options(f)
+	opt.Retry = time.Hour
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, "a")
+	f.Add(vfs.Rule{Kind: vfs.OpSync, Path: "*.wal", At: 1, Times: 2, Err: syscall.EIO})
+	b := core.NewBatch()
+	long := strings.Repeat("b", 20000) // of several pages
+	b.Copy(core.Headers{}, []byte(long))
+	answer := make(chan error, 1)
+	l.Put(&Put{Batch: b, Marked: true, Stream: "s", Pos: 10, Done: func(_ *Put, err error) { answer <- err }})
+	for deadline := time.Now().Add(10 * time.Second); l.Stats().Failures == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing failed")
+		}
+	}
+	_ = l.Close()
+	if err := <-answer; !errors.Is(err, core.ErrClosed) {
+		t.Fatal(err)
+	}
+	l = open(t, m)
+	pos, ok := l.Position("s")
+	if !ok || pos != 10 {
+		t.Fatal("the frame was not found: this test tests nothing")
+	}
+	l = open(t, clone(m)) // the power fails
+	if pos, _ := l.Position("s"); pos != 10 {
+		t.Error("a position was told and is gone:", pos)
+	}
+	if bodies, lost := all(t, l); lost > 0 || !slices.Equal(bodies, []string{"a", long}) {
+		t.Error(len(bodies), lost)
+	}
+}
+
 // Settings change from the next group on.
 func TestAdjust(t *testing.T) {
 	m := disk(t)
