@@ -30,8 +30,8 @@ race: ## all Go tests under the race detector, and again with released memory po
 fuzz: ## every fuzz target for FUZZTIME each
 	bash .ci/fuzz $(FUZZTIME)
 
-crash: ## the file channel crashed after every file operation, longer than in make test
-	MILLRACE_CRASH=20 go test -count=1 -timeout 30m -run Crash ./core/channel/file ./connectors/file
+crash: ## the channels with a log crashed after every file operation, longer than in make test
+	MILLRACE_CRASH=20 go test -count=1 -timeout 30m -run Crash ./core/channel/file ./core/channel/spillable ./connectors/file
 
 check: tools ## format, vet, lint, generated docs, import rules, method pruning, size
 	bash .ci/check $(GOBIN)

@@ -100,6 +100,27 @@ func TestSendWaitsForRoom(t *testing.T) {
 	}
 }
 
+// A channel that drops never holds a source up, and drops nothing for a batch
+// that another channel then refuses.
+func TestDroppingChannelHoldsNobodyUp(t *testing.T) {
+	roomy, drops := mem(t, "capacity", "4"), mem(t, "capacity", "2", "whenFull", "drop_oldest")
+	p := replicate(t, roomy, drops)
+	for _, s := range []string{"a", "b", "c", "d"} {
+		if err := p.Put(context.Background(), batchOf(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Put(context.Background(), batchOf("e")); !errors.Is(err, core.ErrChannelFull) {
+		t.Fatal(err)
+	}
+	if got := drainAll(t, drops.Channel); !slices.Equal(got, []string{"c", "d"}) {
+		t.Errorf("the channel that drops has %q", got)
+	}
+	if got := drainAll(t, roomy.Channel); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+		t.Errorf("the other has %q", got)
+	}
+}
+
 func TestOptionalChannelNeverBlocks(t *testing.T) {
 	must, may := mem(t, "capacity", "10"), mem(t, "capacity", "2")
 	cells := new(metric.Group)

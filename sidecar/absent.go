@@ -49,8 +49,6 @@ func absent() []core.Absent {
 		// Channels.
 		no(channel, "not in this version yet; use the file channel",
 			"kafka", pkg+"channel.kafka.KafkaChannel"),
-		no(channel, "not in this version yet; use the file channel, which serves from memory while its sink keeps up",
-			"spillablememory", pkg+"channel.SpillableMemoryChannel"),
 		no(channel, "use the file channel, which is durable and faster",
 			"jdbc", pkg+"channel.jdbc.JdbcChannel"),
 		no(channel, "Flume has it for its own tests: use the memory channel",

@@ -19,6 +19,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/channel/file"
 	"github.com/millrace/millrace/core/channel/memory"
+	"github.com/millrace/millrace/core/channel/spillable"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/configfilter"
 	"github.com/millrace/millrace/core/interceptor"
@@ -47,6 +48,7 @@ func Catalog() *core.Catalog {
 		Channels: []core.Type[core.Channel]{
 			memory.Channel,
 			file.Channel,
+			spillable.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
 			fileroll.Sink,

@@ -2,11 +2,14 @@ package channeltest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 
 	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/channel/file"
 	"github.com/millrace/millrace/core/channel/memory"
+	"github.com/millrace/millrace/core/channel/spillable"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -82,6 +85,62 @@ func TestBrokenChannelsFail(t *testing.T) {
 			if failed := suite.Failures(t, s, few); len(failed) == 0 {
 				t.Errorf("no check failed for a channel that %s", fault)
 			}
+		})
+	}
+}
+
+// hasty answers a put when it is committed, whatever its promise.
+type hasty struct{ core.Channel }
+
+func (h hasty) TryClaim(room core.Size) (core.PutTx, error) {
+	tx, err := h.Channel.TryClaim(room)
+	if err != nil {
+		return nil, err
+	}
+	return hastyPut{tx}, nil
+}
+
+type hastyPut struct{ core.PutTx }
+
+func (p hastyPut) Commit(b *core.Batch, pick []int32, stored func(error)) {
+	p.PutTx.Commit(b, pick, func(error) {})
+	stored(nil)
+}
+
+// acking loses what is rolled back, and only a crash or the end tells.
+type acking struct{ core.Channel }
+
+func (a acking) Take(ctx context.Context, want core.Take) (core.Lease, error) {
+	l, err := a.Channel.Take(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return ackingLease{l}, nil
+}
+
+type ackingLease struct{ core.Lease }
+
+func (l ackingLease) Rollback(error) { l.Ack(nil) }
+
+func TestBrokenChannelsFailTheCrashSuite(t *testing.T) {
+	keys := map[string]string{"maxFileSize": "16384", "memoryBytes": "65536", "transactionCapacity": "1000"}
+	spill := maps.Clone(keys)
+	spill["memoryCapacity"], spill["overflowTimeout"] = "12", "0"
+	keys["keep-alive"] = "0"
+	for name, s := range map[string]CrashSubject{
+		"file, answers before the sync":       {New: func() core.Channel { return hasty{file.Channel.New()} }, Keys: keys},
+		"file, acks what is rolled back":      {New: func() core.Channel { return acking{file.Channel.New()} }, Keys: keys},
+		"spillable, answers marked in memory": {New: func() core.Channel { return hasty{spillable.Channel.New()} }, Keys: spill, Spills: true},
+		"spillable, acks what is rolled back": {New: func() core.Channel { return acking{spillable.Channel.New()} }, Keys: spill, Spills: true},
+		"spillable, held to all of file's":    {New: spillable.Channel.New, Keys: spill},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(8) {
+				if faults := crashes(t, s, 2*seed, 1); len(faults) > 0 {
+					return
+				}
+			}
+			t.Error("no crash showed it")
 		})
 	}
 }

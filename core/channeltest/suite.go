@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ type Subject struct {
 	// Keys returns the keys of a fresh channel beside capacity,
 	// transactionCapacity and keep-alive, which the suite sets.
 	Keys func(t testing.TB) map[string]string
+	// Names are what the channel calls capacity and keep-alive, where it has other names.
+	Names map[string]string
 	// Bytes: the key that limits bytes, and its value for a limit of about 1000
 	// body bytes. Empty: the channel has no such limit.
 	BytesKey, Bytes1000 string
@@ -46,17 +49,31 @@ var Checks = []suite.Check[Subject]{
 	{Name: "take waits and lingers and stops", Run: take},
 	{Name: "stall", Run: stall},
 	{Name: "close wakes all", Run: closes},
+	{Name: "the newest are dropped", Run: dropNewest},
+	{Name: "the oldest are dropped", Run: dropOldest},
+	{Name: "settings change in place", Run: adjust},
 	{Name: "headers and bodies are kept", Run: contents},
 	{Name: "many sources and many sinks", Run: crowd},
 	{Name: "allocations", Run: allocations},
 }
 
-// Run runs the suite.
-func Run(t *testing.T, s Subject) { suite.Run(t, s, Checks) }
+// Run runs the suite but for the checks that are named: those of a property
+// that s does not have.
+func Run(t *testing.T, s Subject, except ...string) {
+	suite.Run(t, s, slices.DeleteFunc(slices.Clone(Checks), func(c suite.Check[Subject]) bool {
+		return slices.Contains(except, c.Name)
+	}))
+}
 
 // Open binds and opens a channel of s with further keys.
 func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	t.Helper()
+	ch, _ := open(t, s, s.keys(t, more...))
+	return ch
+}
+
+// keys are those of a fresh channel.
+func (s Subject) keys(t testing.TB, more ...string) map[string]string {
 	keys := map[string]string{"capacity": "1000", "transactionCapacity": "100", "keep-alive": "0"}
 	if s.Keys != nil {
 		for k, v := range s.Keys(t) {
@@ -66,17 +83,33 @@ func Open(t testing.TB, s Subject, more ...string) core.Channel {
 	for i := 0; i+1 < len(more); i += 2 {
 		keys[more[i]] = more[i+1]
 	}
+	return keys
+}
+
+func (s Subject) bind(t testing.TB, keys map[string]string) core.Channel {
+	t.Helper()
+	keys = maps.Clone(keys)
+	for from, to := range s.Names {
+		keys[to] = keys[from]
+		delete(keys, from)
+	}
 	ch := s.New()
 	if _, faults := conf.Bind(ch, keys); faults.HasErrors() {
 		t.Fatalf("keys: %v", faults)
 	}
+	return ch
+}
+
+func open(t testing.TB, s Subject, keys map[string]string) (core.Channel, *metric.Group) {
+	t.Helper()
+	ch := s.bind(t, keys)
 	env := sourcetest.NewEnv(t, "ch")
 	env.Metrics = &metric.Group{Kind: metric.Channel, Name: "ch"}
 	if err := ch.Open(context.Background(), env); err != nil {
 		t.Fatalf("open: %v", err)
 	}
 	t.Cleanup(func() { _ = ch.Close() })
-	return ch
+	return ch, env.Metrics
 }
 
 // Put puts bodies in one transaction and waits until they are stored. It

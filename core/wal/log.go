@@ -93,6 +93,7 @@ type Log struct {
 	state   *snapshot           // what is stored; changed only by the committer
 	live    map[uint64]*segment // by number, the current one included
 	stats   Stats
+	adjust  *adjustment // asked for, and not taken up yet
 
 	wake    chan struct{} // 1: there is something to do
 	closed  chan struct{}
@@ -104,6 +105,7 @@ type Log struct {
 	turn   int    // which directory is next
 	buf    []byte
 	dirty  bool // written but not synced; only with SyncEvery
+	failed bool // a put was given up at Close: none that came after it may be stored
 
 	readMu  sync.Mutex
 	reading struct {
@@ -234,6 +236,35 @@ func (l *Log) Close() error {
 	return nil
 }
 
+type adjustment struct {
+	segmentBytes int64
+	syncEvery    time.Duration
+}
+
+// Adjust changes two of the Options while the log works: they count from the
+// next group on.
+func (l *Log) Adjust(segmentBytes int64, syncEvery time.Duration) {
+	l.mu.Lock()
+	l.adjust = &adjustment{segmentBytes, syncEvery}
+	l.mu.Unlock()
+	l.poke()
+}
+
+// takeUp is the committer's side of Adjust.
+func (l *Log) takeUp() {
+	l.mu.Lock()
+	a := l.adjust
+	l.adjust = nil
+	l.mu.Unlock()
+	if a == nil {
+		return
+	}
+	if a.syncEvery == 0 {
+		l.syncNow() // from now on what is answered is synced, and all before it
+	}
+	l.opt.SegmentBytes, l.opt.SyncEvery = a.segmentBytes, a.syncEvery
+}
+
 // group is what one write and one sync store.
 type group struct {
 	puts  []*Put
@@ -284,16 +315,22 @@ func (l *Log) takeAcks(g *group) {
 // run is the committer.
 func (l *Log) run() {
 	defer close(l.stopped)
-	var tick <-chan time.Time
-	if l.opt.SyncEvery > 0 {
-		t := time.NewTicker(l.opt.SyncEvery)
-		defer t.Stop()
-		tick = t.C
-	}
+	ticker := time.NewTicker(time.Hour)
+	defer ticker.Stop()
+	ticker.Stop() // until there is an interval
+	every := time.Duration(0)
 	for closing := false; !closing; {
+		if every != l.opt.SyncEvery {
+			if every = l.opt.SyncEvery; every > 0 {
+				ticker.Reset(every)
+			} else {
+				ticker.Stop()
+			}
+		}
 		select {
 		case <-l.wake:
-		case <-tick:
+			l.takeUp()
+		case <-ticker.C:
 			l.syncNow()
 		case <-l.closed:
 			closing = true
@@ -306,10 +343,11 @@ func (l *Log) run() {
 }
 
 // commit stores g, however often it takes, or answers it with an error if the
-// log closes.
+// log closes. From the first one so answered on it stores nothing: the position
+// of a later put would speak for the one that is missing.
 func (l *Log) commit(g group) {
 	pause := l.opt.Retry
-	for {
+	for !l.failed {
 		err := l.write(&g)
 		if err == nil {
 			l.stored(&g)
@@ -324,9 +362,8 @@ func (l *Log) commit(g group) {
 		select {
 		case <-l.closed:
 			l.opt.Log.Error("cannot write the log; it closes with events that were not stored", "error", err, "puts", len(g.puts))
-			for _, p := range g.puts {
-				p.Done(p, fmt.Errorf("%w: %w", core.ErrClosed, err))
-			}
+			l.failed = len(g.puts) > 0
+			giveUp(&g, fmt.Errorf("%w: %w", core.ErrClosed, err))
 			return
 		default:
 		}
@@ -338,6 +375,13 @@ func (l *Log) commit(g group) {
 		}
 		t.Stop()
 		pause = min(2*pause, 32*l.opt.Retry)
+	}
+	giveUp(&g, core.ErrClosed)
+}
+
+func giveUp(g *group, err error) {
+	for _, p := range g.puts {
+		p.Done(p, err)
 	}
 }
 

@@ -216,6 +216,7 @@ func (l *Log) settle(complete bool) error {
 // survey is what the first pass over a segment finds.
 type survey struct {
 	end     int64 // of the last frame
+	content int64 // end of the last frame that is no seal
 	tail    int64 // of the last byte that is not zero
 	promise int64
 	damaged []int64 // where damaged places begin
@@ -241,6 +242,9 @@ func (l *Log) survey(file vfs.File, f *found) (v survey, err error) {
 			return v, err
 		}
 		v.end = off + size
+		if fr.kind != kindSeal {
+			v.content = v.end
+		}
 		v.promise = max(v.promise, fr.promise)
 		switch {
 		case fr.kind != kindPut || fr.last():
@@ -302,6 +306,11 @@ func (l *Log) scan(f *found) error {
 		if used = cut > headerSize; !used {
 			return nil
 		}
+		if !l.dry {
+			if err := rewrite(file, v.promise, min(v.content, cut)); err != nil {
+				return err
+			}
+		}
 		g := &segment{path: f.path, salt: f.salt, listed: listed{number: f.number, first: f.first, length: cut}}
 		for _, off := range v.damaged {
 			if off < cut {
@@ -317,6 +326,27 @@ func (l *Log) scan(f *found) error {
 		return err
 	}
 	return l.opt.FS.Remove(f.path) // nothing in it was ever answered
+}
+
+// rewrite makes a part of a segment durable that nothing says was ever synced.
+// It can be read, but a sync of it may have failed before: then the system holds
+// the pages for clean, and only writing them again brings them to the disk.
+func rewrite(file vfs.File, from, to int64) error {
+	if from >= to {
+		return nil
+	}
+	buf := make([]byte, min(to-from, readTarget))
+	for off := from; off < to; {
+		b := buf[:min(to-off, int64(len(buf)))]
+		if _, err := file.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if _, err := file.WriteAt(b, off); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return file.Sync()
 }
 
 // reopened looks for a transaction that is left open because its end was cut

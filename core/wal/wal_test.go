@@ -398,6 +398,122 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
+// A put that is given up at Close takes those behind it with it: else the
+// position of a later one would say that it was stored.
+func TestNothingIsStoredAfterAPutThatFailed(t *testing.T) {
+	m := disk(t)
+	f := vfs.NewFault(m)
+	opt := options(f)
+	opt.Retry = time.Hour
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Add(vfs.Rule{Kind: vfs.OpWrite, Path: "*.wal", At: 1, Times: 2, Err: syscall.EIO})
+	answers := make(chan error, 2)
+	send := func(pos int64) {
+		b := core.NewBatch()
+		b.Copy(core.Headers{}, []byte("x"))
+		l.Put(&Put{Batch: b, Marked: true, Stream: "s", Pos: pos, Done: func(_ *Put, err error) { answers <- err }})
+	}
+	send(10)
+	for deadline := time.Now().Add(10 * time.Second); l.Stats().Failures == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing failed")
+		}
+	}
+	send(20) // of the next group
+	_ = l.Close()
+	for range 2 {
+		if err := <-answers; !errors.Is(err, core.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	l = open(t, m)
+	if pos, ok := l.Position("s"); ok || len(l.Backlog()) > 0 {
+		t.Error(pos, l.Backlog())
+	}
+}
+
+// What a failed sync has left in the page cache is accepted by the next process,
+// positions and all: it must be on disk by then.
+func TestRecoveredFramesAreDurable(t *testing.T) {
+	m := disk(t)
+	f := vfs.NewFault(m)
+	opt := options(f)
+	opt.Retry = time.Hour
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, "a")
+	f.Add(vfs.Rule{Kind: vfs.OpSync, Path: "*.wal", At: 1, Times: 2, Err: syscall.EIO})
+	b := core.NewBatch()
+	long := strings.Repeat("b", 20000) // of several pages
+	b.Copy(core.Headers{}, []byte(long))
+	answer := make(chan error, 1)
+	l.Put(&Put{Batch: b, Marked: true, Stream: "s", Pos: 10, Done: func(_ *Put, err error) { answer <- err }})
+	for deadline := time.Now().Add(10 * time.Second); l.Stats().Failures == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing failed")
+		}
+	}
+	_ = l.Close()
+	if err := <-answer; !errors.Is(err, core.ErrClosed) {
+		t.Fatal(err)
+	}
+	l = open(t, m)
+	pos, ok := l.Position("s")
+	if !ok || pos != 10 {
+		t.Fatal("the frame was not found: this test tests nothing")
+	}
+	l = open(t, clone(m)) // the power fails
+	if pos, _ := l.Position("s"); pos != 10 {
+		t.Error("a position was told and is gone:", pos)
+	}
+	if bodies, lost := all(t, l); lost > 0 || !slices.Equal(bodies, []string{"a", long}) {
+		t.Error(len(bodies), lost)
+	}
+}
+
+// Settings change from the next group on.
+func TestAdjust(t *testing.T) {
+	m := disk(t)
+	f := vfs.NewFault(m)
+	opt := options(f)
+	opt.SyncEvery = time.Hour
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	put(t, l, "makes the segment") // synced
+	put(t, l, "a")
+	syncs := f.Count(vfs.OpSync)
+	l.Adjust(4096, 0)
+	put(t, l, strings.Repeat("b", 5000))
+	if n := f.Count(vfs.OpSync) - syncs; n != 2 {
+		t.Errorf("%d syncs, want one for what was there and one for the put", n)
+	}
+	put(t, l, "c") // beyond the new size
+	if n := l.Stats().Segments; n != 2 {
+		t.Errorf("%d segments", n)
+	}
+	l.Adjust(1<<20, 5*time.Millisecond)
+	put(t, l, "d")
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if bodies, _ := all(t, open(t, clone(m))); len(bodies) == 5 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never synced")
+		}
+	}
+}
+
+// clone is what a crash leaves of m, at worst.
+func clone(m *vfs.Mem) *vfs.Mem { return m.CrashClone(nil, vfs.DropAll) }
+
 func FuzzFrame(f *testing.F) {
 	b := startFrame(nil)
 	b = append(b, "payload"...)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +39,24 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// start opens a channel on fsys below /state.
-func start(t *testing.T, fsys vfs.FS, keys ...string) (*channel, error) {
+// subject is a channel in a test.
+type subject struct {
+	*channel
+	metrics *metric.Group
+	late    atomic.Int64 // nanoseconds by which its clock is ahead
+}
+
+// metric returns the value of one of its own metrics.
+func (c *subject) metric(name string) int64 {
+	for _, x := range c.metrics.Extras() {
+		if x.Name == name {
+			return x.Value()
+		}
+	}
+	return -1
+}
+
+func bind(t *testing.T, keys ...string) *channel {
 	t.Helper()
 	props := map[string]string{"keep-alive": "0"}
 	for i := 0; i < len(keys); i += 2 {
@@ -49,9 +66,16 @@ func start(t *testing.T, fsys vfs.FS, keys ...string) (*channel, error) {
 	if _, faults := conf.Bind(c, props); faults.HasErrors() {
 		t.Fatal(faults)
 	}
+	return c
+}
+
+// start opens a channel on fsys below /state.
+func start(t *testing.T, fsys vfs.FS, keys ...string) (*subject, error) {
+	t.Helper()
+	c := &subject{channel: bind(t, keys...), metrics: &metric.Group{Kind: metric.Channel, Name: "ch"}}
 	env := core.Env{
-		Name: "ch", Log: slog.New(slog.DiscardHandler), FS: fsys, Dir: "/state", Now: time.Now,
-		Metrics: &metric.Group{Kind: metric.Channel, Name: "ch"},
+		Name: "ch", Log: slog.New(slog.DiscardHandler), FS: fsys, Dir: "/state", Metrics: c.metrics,
+		Now: func() time.Time { return time.Now().Add(time.Duration(c.late.Load())) },
 	}
 	if err := c.Open(context.Background(), env); err != nil {
 		return nil, err
@@ -60,7 +84,7 @@ func start(t *testing.T, fsys vfs.FS, keys ...string) (*channel, error) {
 	return c, nil
 }
 
-func mustStart(t *testing.T, fsys vfs.FS, keys ...string) *channel {
+func mustStart(t *testing.T, fsys vfs.FS, keys ...string) *subject {
 	t.Helper()
 	c, err := start(t, fsys, keys...)
 	if err != nil {
@@ -69,7 +93,7 @@ func mustStart(t *testing.T, fsys vfs.FS, keys ...string) *channel {
 	return c
 }
 
-func put(t *testing.T, c *channel, bodies ...string) {
+func put(t *testing.T, c *subject, bodies ...string) {
 	t.Helper()
 	if err := channeltest.Put(c, bodies...); err != nil {
 		t.Fatal(err)
@@ -77,7 +101,7 @@ func put(t *testing.T, c *channel, bodies ...string) {
 }
 
 // send puts a marked batch with events at positions 10, 20, ... up to pos.
-func send(t *testing.T, c *channel, stream string, from, pos int64) {
+func send(t *testing.T, c *subject, stream string, from, pos int64) {
 	t.Helper()
 	b := core.NewBatch()
 	defer b.Release()
@@ -97,7 +121,7 @@ func send(t *testing.T, c *channel, stream string, from, pos int64) {
 	}
 }
 
-func want(t *testing.T, c *channel, bodies ...string) {
+func want(t *testing.T, c *subject, bodies ...string) {
 	t.Helper()
 	if got := channeltest.Drain(t, c); strings.Join(got, " ") != strings.Join(bodies, " ") {
 		t.Fatalf("got %q, want %q", got, bodies)
@@ -116,7 +140,7 @@ func TestRepeatsAreDropped(t *testing.T) {
 	c = mustStart(t, m)
 	send(t, c, "a", 10, 20) // all of it is held
 	send(t, c, "a", 20, 50) // half of it
-	if n := c.dropped.Load(); n != 4 {
+	if n := c.metric("events_repeated_total"); n != 4 {
 		t.Fatal(n)
 	}
 	if pos, _ := c.Position("a"); pos != 50 {
@@ -146,20 +170,20 @@ func TestBacklogCostsNoMemory(t *testing.T) {
 		all = append(all, body)
 		put(t, c, body)
 	}
-	if c.memory > 65536 || len(c.queue) > 60 {
-		t.Fatalf("%d bytes and %d spans", c.memory, len(c.queue))
+	if n := c.metric("memory_bytes"); n > 65536 {
+		t.Fatalf("%d bytes of memory", n)
 	}
 	_ = c.Close()
 	c = mustStart(t, m, "memoryBytes", "65536", "maxFileSize", "100000")
-	if c.memory != 0 || c.Len().Events != 300 {
-		t.Fatal(c.memory, c.Len())
+	if n := c.metric("memory_bytes"); n != 0 || c.Len().Events != 300 {
+		t.Fatal(n, c.Len())
 	}
 	want(t, c, all...)
-	if c.memory != 0 || c.Len() != (core.Size{}) {
-		t.Fatal(c.memory, c.Len())
+	if n := c.metric("memory_bytes"); n != 0 || c.Len() != (core.Size{}) {
+		t.Fatal(n, c.Len())
 	}
 	put(t, c, "last") // it carries the acks, which free the segments
-	if n := c.log.Stats().Segments; n > 2 {
+	if n := c.dir.Stats().Segments; n > 2 {
 		t.Fatalf("%d segments are left", n)
 	}
 }
@@ -179,8 +203,8 @@ func TestUnpinGivesMemoryBack(t *testing.T) {
 	}
 	l.Rollback(nil)
 	want(t, c, "a", "c", "d")
-	if c.memory != 0 {
-		t.Fatal(c.memory)
+	if n := c.metric("memory_bytes"); n != 0 {
+		t.Fatal(n)
 	}
 }
 
@@ -208,9 +232,7 @@ func TestNearlyFullVolume(t *testing.T) {
 	c := mustStart(t, m, "minimumRequiredSpace", "2m", "maxFileSize", "65536")
 	put(t, c, "a")
 	m.SetVolume(2 << 20)
-	c.mu.Lock()
-	c.checked = time.Time{}
-	c.mu.Unlock()
+	c.late.Add(int64(time.Minute)) // it looks once a second
 	if err := channeltest.Put(c, "b"); !errors.Is(err, core.ErrChannelFull) || !strings.Contains(err.Error(), "minimumRequiredSpace") {
 		t.Fatal(err)
 	}
@@ -220,7 +242,7 @@ func TestNearlyFullVolume(t *testing.T) {
 	if c.Health() == nil {
 		t.Error("healthy while the volume is nearly full")
 	}
-	c.keepAlive = time.Minute
+	c.Adjust(bind(t, "minimumRequiredSpace", "2m", "maxFileSize", "65536", "keep-alive", "60"))
 	m.SetVolume(20 << 20)
 	if err := c.Room(context.Background(), core.Size{Events: 1}); err != nil {
 		t.Fatal(err)
@@ -276,25 +298,8 @@ func TestMissingSegmentIsRefused(t *testing.T) {
 	f, _ := m.OpenFile("/state/ch/"+name, os.O_CREATE, 0o644) // the operator gives it up
 	f.Close()
 	c = mustStart(t, m)
-	if n := len(channeltest.Drain(t, c)); n != 3 || c.lost.Load() != 1 || c.Len().Events != 0 {
-		t.Fatal(n, c.lost.Load(), c.Len())
-	}
-}
-
-func TestDefaultDirectories(t *testing.T) {
-	t.Setenv("HOME", "/home/u")
-	c := new(channel)
-	if err := c.place(core.Env{Name: "ch"}); err != nil || c.checkpointDir != "/home/u/.flume/file-channel/checkpoint" || c.dataDirs[0] != "/home/u/.flume/file-channel/data" {
-		t.Fatal(c.checkpointDir, c.dataDirs, err)
-	}
-	c = new(channel)
-	if err := c.place(core.Env{Name: "ch", Dir: "/s"}); err != nil || c.checkpointDir != "/s/ch" || c.dataDirs[0] != "/s/ch" {
-		t.Fatal(c.checkpointDir, c.dataDirs, err)
-	}
-	c = new(channel)
-	c.dataDirs = []string{"/d"}
-	if err := c.place(core.Env{Name: "ch", Dir: "/s"}); err != nil || c.dataDirs[0] != "/d" {
-		t.Fatal(c.dataDirs, err)
+	if n := len(channeltest.Drain(t, c)); n != 3 || c.Lost() != 1 || c.Len().Events != 0 {
+		t.Fatal(n, c.Lost(), c.Len())
 	}
 }
 
@@ -331,4 +336,15 @@ func TestOnDisk(t *testing.T) {
 		}
 	}
 	want(t, mustStart(t, vfs.OS(), keys...), all...)
+}
+
+// BenchmarkChannel measures the channel, not the disk: syncs are not waited for.
+func BenchmarkChannel(b *testing.B) {
+	channeltest.Bench(b, channeltest.Subject{
+		New: Channel.New,
+		Keys: func(t testing.TB) map[string]string {
+			dir := t.TempDir()
+			return map[string]string{"checkpointDir": dir, "dataDirs": dir, "minimumRequiredSpace": "1m", "fsyncPerTransaction": "false"}
+		},
+	})
 }

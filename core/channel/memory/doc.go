@@ -4,8 +4,5 @@
 // tail or a Kafka offset never moves past what a crash would lose; for other
 // batches stored means accepted, as in Flume.
 //
-// The channel is a deque of spans. A span is a range of the events of one put;
-// a take cuts spans from the front, a rollback puts them back where they were,
-// by sequence, so the order holds however many leases are rolled back in
-// whatever order. Bodies are never copied: a lease holds the put's batch.
+// It is a queue (core/channel/internal/queue) without a disk.
 package memory

@@ -9,3 +9,5 @@ import (
 func TestSuite(t *testing.T) {
 	channeltest.Run(t, channeltest.Subject{New: Channel.New, BytesKey: "byteCapacity", Bytes1000: "1250"})
 }
+
+func BenchmarkChannel(b *testing.B) { channeltest.Bench(b, channeltest.Subject{New: Channel.New}) }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -20,10 +21,21 @@ const (
 	DropOldest               // the oldest events that no sink holds give way; if they are too few it is dropped itself
 )
 
+var policies = [...]string{Block: "block", DropNewest: "drop_newest", DropOldest: "drop_oldest"}
+
 // Keys binds the policy to its key.
 func (p *Policy) Keys(k *conf.Keys) {
 	*p = Block
-	_ = k
+	k.Func("whenFull", "string", policies[Block],
+		"What a put does that finds no room: block waits, as in Flume; drop_newest drops it; drop_oldest drops the oldest events that no sink holds. What is dropped is counted, and its source goes on.",
+		func(text string) error {
+			for i, name := range policies {
+				if strings.EqualFold(text, name) {
+					*p = Policy(i)
+				}
+			}
+			return nil // the rule says what is wrong with another
+		}).Must(conf.OneOf(policies[:]...))
 }
 
 // sayEvery is how often drops are logged.
@@ -59,7 +71,11 @@ func (c *Channel) drop(n int) {
 // done, without the lock.
 func (c *Channel) makeRoom(room core.Size) (place, []*content) {
 	at := c.admitLate(room)
-	if at != nowhere || c.o.WhenFull != DropOldest || c.low != nil || !c.couldFit(room) {
+	if at == nowhere && c.mayOverflow() {
+		c.overflow()
+		at = c.admitLate(room)
+	}
+	if at != nowhere || c.o.WhenFull != DropOldest || !c.couldFit(&c.rooms, room) {
 		return at, nil
 	}
 	var x settled
@@ -84,18 +100,40 @@ func (c *Channel) admitLate(room core.Size) place {
 	return at
 }
 
-// couldFit says whether there would be room if all that can be taken were gone.
-func (c *Channel) couldFit(room core.Size) bool {
-	r := c.rooms
-	r.waiting, r.overflows = 0, false
+// couldFit says whether there would be room if all that can be dropped were gone.
+func (c *Channel) couldFit(from *rooms, room core.Size) bool {
+	r := *from
+	r.waiting = 0
 	for p := range r.used {
 		r.used[p] = r.used[p].Sub(c.free[p])
 	}
-	if c.admit(&r, room) != nowhere {
-		return true
-	}
-	r.overflows = true
+	r.used[onDisk] = r.used[onDisk].Add(c.reading) // out of reach
+	r.overflows = r.overflows && !c.isRoomy(&r)
 	return c.admit(&r, room) != nowhere
+}
+
+// soon says whether a put that finds no room should wait nevertheless, for the
+// disk alone: too much is to be written, or what would give way is not in the
+// queue yet.
+func (c *Channel) soon(from *rooms, room core.Size) bool {
+	if c.storing == 0 && !c.loading && from.waiting == 0 {
+		return false
+	}
+	r := *from
+	r.waiting = 0
+	switch {
+	case c.admit(&r, room) != nowhere:
+		return true
+	case c.o.WhenFull != DropOldest:
+		return false
+	case c.couldFit(&r, room):
+		return from.waiting > 0 && from.waiting+room.Bytes > c.o.Disk.MemoryBytes
+	}
+	for _, a := range c.arriving {
+		r.used[a.at] = r.used[a.at].Sub(a.span.size)
+	}
+	r.used[onDisk] = r.used[onDisk].Sub(c.reading)
+	return c.couldFit(&r, room)
 }
 
 // excess is how many of the first span's events must go for room, as far as
@@ -120,7 +158,8 @@ func (c *Channel) dropFirst(n int, x *settled) int {
 	n = min(n, s.size.Events)
 	var gone core.Size
 	if s.mem != nil {
-		part := s.cut(n)
+		var part span
+		s.cut(n, &part)
 		gone = part.size
 		x.add(&part, 0, n, gone.Bytes)
 		part.drop()
@@ -145,9 +184,12 @@ func (c *Channel) dropFirst(n int, x *settled) int {
 // dropUnread takes the first n events off a span that is only on disk. What
 // they weigh is not known; they get their share.
 func (s *span) dropUnread(n int, x *settled) core.Size {
-	gone := core.Size{Events: n, Bytes: s.size.Bytes * int64(n) / int64(s.size.Events)}
+	gone := core.Size{Events: n, Bytes: s.size.Bytes}
+	if n < s.size.Events {
+		gone.Bytes = int64(float64(s.size.Bytes) * float64(n) / float64(s.size.Events))
+	}
 	left := uint64(n)
-	for _, r := range s.skip.Without(s.seqs) {
+	for _, r := range s.at.skip.Without(s.seqs) {
 		r.To = min(r.To, r.From+left)
 		left -= r.Len()
 		x.seqs = append(x.seqs, r)

@@ -8,15 +8,27 @@ import (
 )
 
 type lease struct {
-	c       *Channel
-	batch   *core.Batch // nil once unpinned
-	spans   []span
-	starts  []int    // index in the batch of each span's first event
+	c        *Channel
+	batch    *core.Batch // nil once unpinned
+	spans    []span
+	first    [1]span // most leases are of one put
+	*details         // nil until one of them is needed
+	left     core.Size
+	ended    bool
+	dead     bool // the channel closed under it
+}
+
+// details are what most leases never have.
+type details struct {
 	acked   []bool   // by index; nil until the first partial ack
 	lengths []uint32 // of bodies; only once unpinned
-	left    core.Size
-	ended   bool
-	dead    bool // the channel closed under it
+}
+
+func (l *lease) detail() *details {
+	if l.details == nil {
+		l.details = new(details)
+	}
+	return l.details
 }
 
 // settled is what an ack comes to.
@@ -83,7 +95,7 @@ func (l *lease) ack(pick []int32, marks []core.Mark) (stored <-chan struct{}, do
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.dead {
-		if c.durable {
+		if c.log != nil {
 			return make(chan struct{}), nil // never stored
 		}
 		return closedChan, nil
@@ -114,7 +126,7 @@ func (l *lease) ack(pick []int32, marks []core.Mark) (stored <-chan struct{}, do
 
 // mark notes the events at pick as acked.
 func (l *lease) mark(pick []int32, x *settled) {
-	if l.acked == nil {
+	if l.detail().acked == nil {
 		l.acked = make([]bool, l.count())
 	}
 	for _, i := range pick {
@@ -122,15 +134,15 @@ func (l *lease) mark(pick []int32, x *settled) {
 			continue
 		}
 		l.acked[i] = true
-		n := sort.SearchInts(l.starts, int(i)+1) - 1
-		at := int(i) - l.starts[n]
+		n := sort.Search(len(l.spans), func(n int) bool { return l.spans[n].start > int(i) }) - 1
+		at := int(i) - l.spans[n].start
 		x.add(&l.spans[n], at, at+1, l.length(int(i)))
 	}
 }
 
 func (l *lease) count() int {
-	n := len(l.spans) - 1
-	return l.starts[n] + l.spans[n].size.Events
+	last := &l.spans[len(l.spans)-1]
+	return last.start + last.size.Events
 }
 
 func (l *lease) length(i int) int64 {
@@ -146,7 +158,7 @@ func (l *lease) bytes(n, from, to int) (bytes int64) {
 		return l.spans[n].size.Bytes
 	}
 	for i := from; i < to; i++ {
-		bytes += l.length(l.starts[n] + i)
+		bytes += l.length(l.spans[n].start + i)
 	}
 	return bytes
 }
@@ -154,14 +166,14 @@ func (l *lease) bytes(n, from, to int) (bytes int64) {
 // runs calls yield for each longest run of events of one span that are not acked.
 func (l *lease) runs(yield func(span, from, to int)) {
 	for n := range l.spans {
-		s, start := &l.spans[n], l.starts[n]
-		if l.acked == nil {
+		s := &l.spans[n]
+		if l.details == nil || l.acked == nil {
 			yield(n, 0, s.size.Events)
 			continue
 		}
 		for from := 0; from < s.size.Events; from++ {
 			to := from
-			for to < s.size.Events && !l.acked[start+to] {
+			for to < s.size.Events && !l.acked[s.start+to] {
 				to++
 			}
 			if to > from {
@@ -216,7 +228,7 @@ func (l *lease) Unpin() bool {
 	if l.dead || l.ended || l.batch == nil {
 		return true
 	}
-	l.lengths = make([]uint32, len(l.batch.Events))
+	l.detail().lengths = make([]uint32, len(l.batch.Events))
 	for i := range l.lengths {
 		l.lengths[i] = uint32(len(l.batch.Events[i].Body))
 	}

@@ -17,6 +17,7 @@ type putTx struct {
 // arrival is a put that is not in the queue yet.
 type arrival struct {
 	span  span
+	at    place
 	ready bool
 }
 
@@ -56,7 +57,7 @@ func (t *putTx) Commit(b *core.Batch, pick []int32, stored func(error)) {
 	}
 	answered := false
 	if at == onDisk {
-		answered = !c.toDisk(b, pick, room, stored)
+		c.toDisk(b, pick, room, stored)
 	} else {
 		answered = c.toMemory(b, pick, room, stored)
 	}
@@ -82,7 +83,7 @@ func (c *Channel) toMemory(b *core.Batch, pick []int32, room core.Size, stored f
 	c.order += uint64(room.Events)
 	c.held[inMemory] = c.held[inMemory].Add(room)
 	if len(c.arriving) > 0 {
-		c.arriving = append(c.arriving, &arrival{s, true})
+		c.arriving = append(c.arriving, &arrival{s, inMemory, true})
 	} else {
 		c.insert(s)
 		c.wakeTakers()
@@ -102,8 +103,8 @@ func picked(b *core.Batch, pick []int32) []core.Event {
 }
 
 // toDisk lets the put join the next group; its events can be taken once they
-// are stored. It reports false, and does nothing, if there is nothing to store.
-func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored func(error)) bool {
+// are stored.
+func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored func(error)) {
 	born := b.Born
 	if born.IsZero() {
 		born = c.o.Now()
@@ -119,15 +120,13 @@ func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored fun
 			p.Marked, p.Stream, p.Pos = true, stream, pos
 		}
 	}
-	a := &arrival{span: span{order: c.order, size: room}}
+	a := &arrival{span: span{order: c.order, size: room}, at: onDisk}
 	cost := cost(room)
 	p.Done = func(p *wal.Put, err error) {
 		c.logged(a, p, cost, err)
 		stored(err)
 	}
-	if !c.log.Put(p) { // it closes only after the channel
-		panic("queue: the log is closed under the channel")
-	}
+	c.log.Put(p) // which it takes: it closes after the channel
 	if p.Marked {
 		c.accepted[p.Stream] = p.Pos
 	}
@@ -137,7 +136,6 @@ func (c *Channel) toDisk(b *core.Batch, pick []int32, room core.Size, stored fun
 	c.storing++
 	c.arriving = append(c.arriving, a)
 	c.freed(onDisk, claimed.Sub(room), claimed.Bytes-room.Bytes)
-	return true
 }
 
 // withoutRepeats takes the events out of p that the channel holds already.
@@ -175,10 +173,15 @@ func (c *Channel) logged(a *arrival, p *wal.Put, cost int64, err error) {
 			c.freed(onDisk, room, room.Bytes)
 		}
 	default:
-		a.span.seqs, a.span.at = p.At.Seqs, p.At
+		a.span.seqs = p.At.Seqs
 		if c.cached <= c.o.Disk.MemoryBytes {
-			a.span.mem = &content{c: c, batch: p.Batch, events: picked(p.Batch, p.Pick), cost: cost, refs: 1}
+			both := &struct { // one piece of memory
+				content
+				stretch
+			}{content{c: c, batch: p.Batch, events: picked(p.Batch, p.Pick), cost: cost, refs: 1}, *placed(&p.At, nil)}
+			a.span.mem, a.span.at = &both.content, &both.stretch
 		} else {
+			a.span.at = placed(&p.At, nil)
 			c.cached -= cost
 			p.Batch.Release()
 		}
@@ -200,4 +203,7 @@ func (c *Channel) arrive() {
 	}
 	c.arriving = slices.Delete(c.arriving, 0, n)
 	c.wakeTakers()
+	if c.o.WhenFull == DropOldest {
+		c.wakePutters() // what is in the queue can give way
+	}
 }

@@ -68,8 +68,9 @@ type Channel struct {
 	putters   []*waiter
 	takers    []chan struct{}
 	leases    map[*lease]struct{}
-	loading   bool // a disk span is being read, without the lock
-	starved   bool // puts found no room and were dropped: a take should not wait for more
+	loading   bool      // a disk span is being read, without the lock
+	reading   core.Size // of that span; counted in free
+	starved   bool      // puts found no room and were dropped: a take should not wait for more
 	closed    bool
 	low       error // why the volume takes nothing
 	checked   time.Time
@@ -98,7 +99,7 @@ func (c *Channel) Start(o Options) {
 	}
 	for _, b := range c.log.Backlog() {
 		size := core.Size{Events: b.Events, Bytes: b.Bytes}
-		c.queue = append(c.queue, span{order: c.order, seqs: b.Seqs, at: b.Extent, size: size, skip: b.Acked})
+		c.queue = append(c.queue, span{order: c.order, seqs: b.Seqs, at: placed(&b.Extent, b.Acked), size: size})
 		c.order += b.Seqs.Len()
 		c.free[onDisk] = c.free[onDisk].Add(size)
 	}
@@ -118,6 +119,28 @@ func (c *Channel) forgetMarks() {
 	if len(gone) > 0 {
 		c.log.Ack(nil, gone)
 	}
+}
+
+// Adjust takes new limits while the channel works: all of o but what it was
+// started with (Log, Now, Metrics, Disk.Log, Disk.Release). Memory and disk stay
+// in use, or out of use. What is held stays, also where it is more than fits.
+func (c *Channel) Adjust(o Options) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	o.Log, o.Now, o.Metrics, o.Disk.Log, o.Disk.Release = c.o.Log, c.o.Now, c.o.Metrics, c.o.Disk.Log, c.o.Disk.Release
+	c.o = o
+	c.checked = time.Time{}
+	c.checkSpace()
+	c.relax()
+	for _, w := range c.putters { // whoever waits asks again
+		close(w.wake)
+	}
+	clear(c.putters)
+	c.putters = c.putters[:0]
+	c.wakeTakers()
 }
 
 // measure registers what every channel counts.
@@ -176,30 +199,30 @@ func (c *Channel) Health() error {
 
 // TryClaim implements core.Channel.
 func (c *Channel) TryClaim(room core.Size) (core.PutTx, error) {
-	if err := c.possible(room); err != nil {
-		return nil, err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, core.ErrClosed
 	}
+	if err := c.possible(room); err != nil {
+		return nil, err
+	}
 	c.checkSpace()
-	at := c.admit(&c.rooms, room)
+	at, ok := c.grant(&c.rooms, room)
 	if at == nowhere && c.mayOverflow() {
 		c.overflow()
-		at = c.admit(&c.rooms, room)
+		at, ok = c.grant(&c.rooms, room)
 	}
 	switch {
-	case at == inMemory:
-		c.fullSince = time.Time{}
-	case at == nowhere && (c.o.WhenFull == Block || c.diskIsLate(room)):
-		if c.low != nil {
-			return nil, fmt.Errorf("%w: %w", core.ErrChannelFull, c.low)
+	case ok:
+		if at == inMemory {
+			c.fullSince = time.Time{}
 		}
-		return nil, core.ErrChannelFull
+		return &putTx{c, room, at}, nil
+	case c.low != nil:
+		return nil, fmt.Errorf("%w: %w", core.ErrChannelFull, c.low)
 	}
-	return &putTx{c, room, at}, nil
+	return nil, core.ErrChannelFull
 }
 
 // possible says why a claim can never be granted.
@@ -220,7 +243,10 @@ func (c *Channel) possible(room core.Size) error {
 // and there is a disk, puts go there from then on, and as long again is waited
 // for room on it.
 func (c *Channel) Room(ctx context.Context, room core.Size) error {
-	timer := time.NewTimer(c.o.KeepAlive)
+	c.mu.Lock()
+	keepAlive := c.o.KeepAlive
+	c.mu.Unlock()
+	timer := time.NewTimer(keepAlive)
 	defer timer.Stop()
 	var poll <-chan time.Time // nobody tells when a volume has space again
 	if c.log != nil {
@@ -233,9 +259,9 @@ func (c *Channel) Room(ctx context.Context, room core.Size) error {
 		c.mu.Lock()
 		c.checkSpace()
 		r := c.rooms
-		if c.closed || c.admit(&r, room) != nowhere {
+		if _, ok := c.grant(&r, room); ok || c.closed || c.possible(room) != nil {
 			c.mu.Unlock()
-			return nil // where it is closed, TryClaim says so
+			return nil // TryClaim says what is wrong, if anything is
 		}
 		w.wake = make(chan struct{})
 		c.putters = append(c.putters, w)
@@ -261,7 +287,7 @@ func (c *Channel) Room(ctx context.Context, room core.Size) error {
 		}
 		c.putters = slices.Delete(c.putters, i, i+1)
 		if ctx.Err() == nil && err != nil && c.overflow() {
-			timer.Reset(c.o.KeepAlive)
+			timer.Reset(keepAlive)
 			err = nil
 		}
 		c.mu.Unlock()
@@ -294,7 +320,11 @@ func (c *Channel) InMemory() (held core.Size, overflows bool) {
 }
 
 // Capacity implements core.Channel.
-func (c *Channel) Capacity() int { return c.o.Memory.Events + c.o.Disk.Events }
+func (c *Channel) Capacity() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.o.Memory.Events + c.o.Disk.Events
+}
 
 // Position implements core.Channel.
 func (c *Channel) Position(stream string) (int64, bool) {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -25,7 +26,7 @@ type rooms struct {
 
 // admit reserves room in r, or finds none.
 func (c *Channel) admit(r *rooms, room core.Size) place {
-	at := nowhere
+	var at place
 	switch {
 	case room.Events == 0:
 		at = c.home()
@@ -59,15 +60,14 @@ func (c *Channel) memoryHas(used, room core.Size) bool {
 	return used.Events+room.Events <= most.Events && (most.Bytes <= 0 || used.Bytes+room.Bytes <= most.Bytes)
 }
 
-// diskIsLate says whether what keeps a claim out is only that much waits to be written.
-func (c *Channel) diskIsLate(room core.Size) bool {
-	r := c.rooms
-	r.waiting = 0
-	return c.admit(&r, room) != nowhere
+// grant is admit for a claim: with a policy that drops there need be no room.
+func (c *Channel) grant(r *rooms, room core.Size) (at place, ok bool) {
+	at = c.admit(r, room)
+	return at, at != nowhere || c.o.WhenFull != Block && !c.soon(r, room)
 }
 
 // mayOverflow says whether a claim that finds memory full may go to disk now:
-// it was full for KeepAlive already, or whoever claims does not wait.
+// it was full for KeepAlive already, or puts are not to wait.
 func (c *Channel) mayOverflow() bool {
 	if c.log == nil || c.o.Memory.Events == 0 || c.rooms.overflows {
 		return false
@@ -93,12 +93,17 @@ func (c *Channel) overflow() bool {
 
 // relax makes puts go to memory again when enough of it is free.
 func (c *Channel) relax() {
-	used, most, part := c.rooms.used[inMemory], c.o.Memory, 100-c.o.Resume
-	if c.rooms.overflows && used.Events*100 <= most.Events*part &&
-		(most.Bytes <= 0 || float64(used.Bytes)*100 <= float64(most.Bytes)*float64(part)) {
+	if c.rooms.overflows && c.isRoomy(&c.rooms) {
 		c.rooms.overflows = false
-		c.o.Log.Debug("memory has room again", "events", used.Events)
+		c.o.Log.Debug("memory has room again", "events", c.rooms.used[inMemory].Events)
 	}
+}
+
+// isRoomy says whether the part of memory is free that puts may go to again.
+func (c *Channel) isRoomy(r *rooms) bool {
+	used, most, part := r.used[inMemory], c.o.Memory, float64(100-c.o.Resume)
+	return float64(used.Events)*100 <= float64(most.Events)*part &&
+		(most.Bytes <= 0 || float64(used.Bytes)*100 <= float64(most.Bytes)*part)
 }
 
 // freed gives room back, and wakes those who now fit, in order.
@@ -115,14 +120,25 @@ func (c *Channel) freed(at place, room core.Size, waiting int64) {
 }
 
 func (c *Channel) wakePutters() {
-	would := c.rooms
-	i := 0
-	for ; i < len(c.putters) && c.admit(&would, c.putters[i].room) != nowhere; i++ {
-		close(c.putters[i].wake)
+	if len(c.putters) == 0 {
+		return
 	}
-	clear(c.putters[:i])
-	c.putters = append(c.putters[:0], c.putters[i:]...)
+	would := c.rooms
+	n := 0
+	for ; n < len(c.putters); n++ {
+		if _, ok := c.grant(&would, c.putters[n].room); !ok {
+			break
+		}
+		close(c.putters[n].wake)
+	}
+	c.putters = slices.Delete(c.putters, 0, n)
 }
 
 // ready is what can be taken now.
 func (c *Channel) ready() core.Size { return c.free[inMemory].Add(c.free[onDisk]) }
+
+// ByteLimit is what Flume's byteCapacity leaves for bodies when percent of it is
+// set aside for headers; 0 or less: no limit.
+func ByteLimit(byteCapacity int64, percent int) int64 {
+	return int64(float64(byteCapacity) * (1 - float64(percent)/100))
+}

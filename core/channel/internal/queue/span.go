@@ -11,14 +11,23 @@ import (
 // span is a run of events with consecutive orders, and, of those in the log,
 // with consecutive sequences.
 type span struct {
-	order uint64     // of the first event
-	seqs  wal.Range  // empty: the events are in memory alone
-	at    wal.Extent // where they can be read; its Seqs mean nothing here
+	order uint64 // of the first event
+	seqs  wal.Range
+	at    *stretch // where they can be read; nil: the events are in memory alone
 	size  core.Size
 	mem   *content // nil: only on disk
 	from  int      // index of the first event in mem
-	skip  wal.Ranges
+	start int      // in a lease: index in its batch of the first event
 }
+
+// stretch is a part of a segment. It belongs to many spans, and never changes.
+type stretch struct {
+	segment  uint64
+	off, end int64
+	skip     wal.Ranges // sequences that are acked
+}
+
+func placed(e *wal.Extent, skip wal.Ranges) *stretch { return &stretch{e.Segment, e.Off, e.End, skip} }
 
 // content is a batch that spans and leases refer to. Its fields belong to the channel's lock.
 type content struct {
@@ -33,7 +42,7 @@ type content struct {
 	stored func(error) // called when left is 0; nil if it was answered on acceptance
 }
 
-func (s *span) logged() bool { return s.seqs.To > s.seqs.From }
+func (s *span) logged() bool { return s.at != nil }
 
 func (s *span) place() place {
 	if s.logged() {
@@ -59,12 +68,12 @@ func (s *span) drop() {
 // events returns the events of a span in memory.
 func (s *span) events() []core.Event { return s.mem.events[s.from : s.from+s.size.Events] }
 
-// cut takes the first events off a span in memory, as a span of its own.
-func (s *span) cut(n int) span {
-	first := *s
+// cut takes the first events off a span in memory, as first, a span of its own.
+func (s *span) cut(n int, first *span) {
+	*first = *s
 	if n == s.size.Events {
 		s.mem = nil
-		return first
+		return
 	}
 	first.size = core.Size{Events: n}
 	for _, e := range s.events()[:n] {
@@ -78,7 +87,6 @@ func (s *span) cut(n int) span {
 	s.size = s.size.Sub(first.size)
 	s.from += n
 	s.mem.refs++
-	return first
 }
 
 // part is the events [from, to) of s, in memory or not, with that many bytes.
@@ -119,12 +127,12 @@ func (c *Channel) insert(s span) {
 
 // join makes next part of s if both are only on disk, and side by side.
 func (s *span) join(next *span) bool {
-	if s.mem != nil || next.mem != nil || s.skip != nil || next.skip != nil ||
-		s.at.Segment != next.at.Segment || s.seqs.To != next.seqs.From || s.order+s.seqs.Len() != next.order || s.at.Off > next.at.Off {
+	if s.mem != nil || next.mem != nil || s.at.skip != nil || next.at.skip != nil ||
+		s.at.segment != next.at.segment || s.seqs.To != next.seqs.From || s.order+s.seqs.Len() != next.order || s.at.off > next.at.off {
 		return false
 	}
 	s.seqs.To = next.seqs.To
-	s.at.End = max(s.at.End, next.at.End)
+	s.at = &stretch{segment: s.at.segment, off: s.at.off, end: max(s.at.end, next.at.end)}
 	s.size = s.size.Add(next.size)
 	return true
 }
@@ -161,13 +169,12 @@ func (c *Channel) toLoad(limit int, bytes int64) int {
 func (c *Channel) load(i int) error {
 	s := c.queue[i]
 	c.queue = slices.Delete(c.queue, i, i+1)
-	c.loading = true
+	c.loading, c.reading = true, s.size
 	c.mu.Unlock()
-	at := s.at
-	at.Seqs = s.seqs
-	chunk, err := c.log.Read(at, s.skip)
+	at := wal.Extent{Segment: s.at.segment, Off: s.at.off, End: s.at.end, Seqs: s.seqs}
+	chunk, err := c.log.Read(at, s.at.skip)
 	c.mu.Lock()
-	c.loading = false
+	c.loading, c.reading = false, core.Size{}
 	defer c.wakeTakers()
 	c.free[onDisk] = c.free[onDisk].Sub(s.size)
 	if c.closed {
@@ -178,21 +185,24 @@ func (c *Channel) load(i int) error {
 	}
 	if err != nil {
 		c.insert(s)
-		return err
+	} else {
+		c.loaded(&s, &chunk)
 	}
-	c.loaded(&s, &chunk)
-	return nil
+	if c.o.WhenFull == DropOldest {
+		c.wakePutters()
+	}
+	return err
 }
 
 // loaded puts what was read in the place of s.
 func (c *Channel) loaded(s *span, chunk *wal.Chunk) {
 	orderOf := func(seq uint64) uint64 { return s.order + seq - s.seqs.From }
-	rest := span{order: orderOf(chunk.Rest.Seqs.From), seqs: chunk.Rest.Seqs, at: chunk.Rest, skip: s.skip, size: s.size}
+	rest := span{order: orderOf(chunk.Rest.Seqs.From), seqs: chunk.Rest.Seqs, at: placed(&chunk.Rest, s.at.skip), size: s.size}
 	size := chunk.Batch.Size()
 	rest.size = rest.size.Sub(size)
 	lost := 0
 	for _, r := range chunk.Lost {
-		if left := s.skip.Without(r); len(left) > 0 {
+		if left := s.at.skip.Without(r); len(left) > 0 {
 			lost += int(left.Len())
 			c.log.Ack(left, nil)
 		}
@@ -210,7 +220,7 @@ func (c *Channel) loaded(s *span, chunk *wal.Chunk) {
 		c.cached += m.cost
 		for _, p := range chunk.Pieces {
 			n := int(p.Seqs.Len())
-			c.insert(span{order: orderOf(p.Seqs.From), seqs: p.Seqs, at: p.Extent, mem: m, from: p.At, size: sizeOf(m.events[p.At : p.At+n])})
+			c.insert(span{order: orderOf(p.Seqs.From), seqs: p.Seqs, at: placed(&p.Extent, nil), mem: m, from: p.At, size: sizeOf(m.events[p.At : p.At+n])})
 		}
 	} else {
 		chunk.Batch.Release()

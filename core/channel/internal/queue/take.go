@@ -12,22 +12,12 @@ import (
 
 // Take implements core.Channel.
 func (c *Channel) Take(ctx context.Context, want core.Take) (core.Lease, error) {
-	limit := min(want.Events, c.o.Transaction)
-	if limit <= 0 {
-		limit = c.o.Transaction
-	}
-	bytes := want.Bytes
-	if bytes <= 0 {
-		bytes = math.MaxInt64
-	}
-	if c.log != nil {
-		bytes = min(bytes, c.o.Disk.MemoryBytes) // one lease must not read a whole backlog into memory
-	}
 	var lingered, retry <-chan time.Time
 	over := want.Linger <= 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
+		limit, bytes := c.limits(want)
 		ready := c.ready()
 		short := len(c.putters) > 0 || c.starved // of room: no more can come before this is taken
 		switch {
@@ -75,21 +65,43 @@ func (c *Channel) Take(ctx context.Context, want core.Take) (core.Lease, error) 
 	}
 }
 
+// limits are those of one lease.
+func (c *Channel) limits(want core.Take) (events int, bytes int64) {
+	events, bytes = c.o.Transaction, math.MaxInt64
+	if want.Events > 0 {
+		events = min(events, want.Events)
+	}
+	if want.Bytes > 0 {
+		bytes = want.Bytes
+	}
+	if c.log != nil {
+		bytes = min(bytes, c.o.Disk.MemoryBytes) // one lease must not read a whole backlog into memory
+	}
+	return events, bytes
+}
+
 // lease cuts up to limit events and bytes from the front, all of it in memory.
 func (c *Channel) lease(limit int, bytes int64) *lease {
 	l := &lease{c: c}
+	l.spans = l.first[:0]
+	if n := c.reach(limit, bytes); n > 1 {
+		l.spans = make([]span, 0, n)
+	}
 	for c.head < len(c.queue) && l.left.Events < limit {
 		s := &c.queue[c.head]
 		if s.mem == nil {
 			break
 		}
-		n := within(s.events()[:min(s.size.Events, limit-l.left.Events)], bytes-l.left.Bytes)
-		if n == 0 && l.left.Events > 0 {
-			break
+		n := min(s.size.Events, limit-l.left.Events)
+		if s.size.Bytes > bytes-l.left.Bytes {
+			if n = within(s.events()[:n], bytes-l.left.Bytes); n == 0 && l.left.Events > 0 {
+				break
+			}
 		}
-		part := s.cut(max(n, 1))
-		l.starts = append(l.starts, l.left.Events)
-		l.spans = append(l.spans, part)
+		l.spans = append(l.spans, span{})
+		part := &l.spans[len(l.spans)-1]
+		s.cut(max(n, 1), part)
+		part.start = l.left.Events
 		l.left = l.left.Add(part.size)
 		p := part.place()
 		c.free[p] = c.free[p].Sub(part.size)
@@ -101,6 +113,16 @@ func (c *Channel) lease(limit int, bytes int64) *lease {
 	l.batch = l.build()
 	c.leases[l] = struct{}{}
 	return l
+}
+
+// reach is how many spans at the front make up that much, at least.
+func (c *Channel) reach(limit int, bytes int64) int {
+	n, got := c.head, core.Size{}
+	for n < len(c.queue) && c.queue[n].mem != nil && got.Events < limit && got.Bytes < bytes {
+		got = got.Add(c.queue[n].size)
+		n++
+	}
+	return n - c.head
 }
 
 // within returns how many of the events fit into that many bytes.
