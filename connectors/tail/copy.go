@@ -123,7 +123,11 @@ func (t *tailer) copyIn(f *file, dir, name string, names []fs.DirEntry) (open vf
 			continue
 		}
 		id := fileid.Of(fi)
-		if t.stale(id, path, fi.Size()); t.byID[id] != nil || t.recorded(id) {
+		t.stale(id, path, fi.Size())
+		if old := t.byID[id]; old != nil && old != f && t.overwritten(old) {
+			t.end(old) // a copy, and another is made in its place
+		}
+		if t.byID[id] != nil || t.recorded(id) {
 			continue
 		}
 		open = t.openAt(path, id)
@@ -178,9 +182,31 @@ func (t *tailer) succeeded(f *file) bool {
 	return true
 }
 
+// overwritten reports whether f is a file that no pattern leads to, and whose
+// content is not what it was.
+func (t *tailer) overwritten(f *file) bool {
+	if f.named || f.open == nil {
+		return false
+	}
+	fi, err := f.open.Stat()
+	return err == nil && (fi.Size() < f.st.pos || !f.st.isIn(f.open))
+}
+
+// end releases a file whose content is gone, and counts what was not read of it.
+func (t *tailer) end(f *file) {
+	t.lostBytes.Add(max(0, max(f.peak, f.scanned)-f.st.pos))
+	t.release(f)
+}
+
 // replaced begins a new stream for f: its content is not what it was. What was
-// not read of it is looked for in a copy; rest says that there is some.
+// not read of it is looked for in a copy; rest says that there is some. A file
+// that no pattern leads to is released: its new content is not ours.
 func (t *tailer) replaced(f *file) (rest bool) {
+	if !f.named {
+		t.log.Info("file that was rotated away has other content, it is left", "file", f.path)
+		t.end(f)
+		return false
+	}
 	old := f.st
 	t.truncations.Add(1)
 	rest = t.succeeded(f)

@@ -68,6 +68,43 @@ func TestCopytruncate(t *testing.T) {
 	}
 }
 
+// Many a script copies over the last copy: cp app.log app.log.1 && : > app.log.
+func TestCopytruncateOverTheLastCopy(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		t.Run(fmt.Sprint("behind ", behind), func(t *testing.T) {
+			r := newRig(t, `app\.log`)
+			r.start()
+			var all []string
+			for i := range 4 {
+				text := ""
+				for j := range 3 {
+					line := strings.Repeat(fmt.Sprint(i), i+1) + fmt.Sprint("-", j) // no two rounds are of one length
+					text, all = text+line+"\n", append(all, line)
+				}
+				half := text[:strings.Index(text, "\n")+1]
+				r.add("app.log", half)
+				r.wantSet(all[:len(all)-2]...)
+				if behind {
+					r.out.Shut()
+				}
+				r.add("app.log", text[len(half):])
+				if !behind {
+					r.wantSet(all...)
+				}
+				data, err := os.ReadFile(r.path("app.log"))
+				r.check(err)
+				r.write("app.log.1", string(data))
+				r.check(os.Truncate(r.path("app.log"), 0))
+				r.out.Open()
+				r.wantSet(all...)
+			}
+			if n := r.cell("bytes_lost_total"); n != 0 {
+				t.Errorf("%d bytes lost", n)
+			}
+		})
+	}
+}
+
 func TestCopytruncateCountsWhatIsLost(t *testing.T) {
 	r := newRig(t, `app\.log`)
 	r.write("app.log", "one\nunfini")

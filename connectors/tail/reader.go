@@ -40,6 +40,9 @@ func (t *tailer) turn(f *file) error {
 		if t.replaced(f) {
 			return nil // the rest of the copy is older: it is read first
 		}
+		if f.released {
+			return nil
+		}
 		if err := t.settleLeft(); err != nil {
 			return ended(err)
 		}
