@@ -4,6 +4,10 @@
 //	ServerKeys(k, &c.tls)              binds ssl, keystore, ...; checks across keys
 //	conf, err := c.tls.Server(env)     at Open: reads the files; nil, nil without ssl = true
 //
+// ClientKeys and Client.Client are the same for those who connect. As Flume's
+// clients do, they check who signed the server's certificate and not its name,
+// unless verify-hostname = true.
+//
 // A key store may be JKS or PKCS12, as Java's keytool makes them, or PEM. What
 // a file is, is told by its first bytes, so a wrong keystore-type does no harm
 // (Java 9 and later does the same). JCEKS and BKS are refused by name.

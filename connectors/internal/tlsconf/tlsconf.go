@@ -94,9 +94,7 @@ func split(text string) []string {
 }
 
 func (c *Config) check(r *conf.Report) {
-	for _, l := range []*[]string{&c.includeProtocols, &c.excludeProtocols, &c.includeSuites, &c.excludeSuites} {
-		*l = split(strings.Join(*l, " "))
-	}
+	c.splitLists()
 	if !c.on {
 		return
 	}
@@ -117,6 +115,17 @@ func (c *Config) check(r *conf.Report) {
 	case c.clientAuth == authNone && r.IsSet("truststore"):
 		r.Warn("truststore", "has no effect without client-auth = need, or want")
 	}
+	c.checkPolicy(r)
+}
+
+func (c *Config) splitLists() {
+	for _, l := range []*[]string{&c.includeProtocols, &c.excludeProtocols, &c.includeSuites, &c.excludeSuites} {
+		*l = split(strings.Join(*l, " "))
+	}
+}
+
+// checkPolicy reports what the lists of protocols and suites come to.
+func (c *Config) checkPolicy(r *conf.Report) {
 	p := c.policy()
 	for _, w := range p.warnings {
 		r.Warn(w.key, "%s", w.text)
