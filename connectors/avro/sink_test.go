@@ -30,7 +30,7 @@ type peer struct {
 	plain  bool // as a Flume: promises no order
 	bodies []string
 	conns  map[net.Conn]bool
-	most   int // requests that were sent and not answered
+	waits  int // requests that wait for the gate
 	gate   chan struct{}
 	done   sync.WaitGroup
 }
@@ -135,7 +135,7 @@ func (p *peer) serve(c net.Conn) {
 			}
 			p.mu.Lock()
 			if greeted, ordered = true, order && !p.plain; order && p.plain {
-				answer[len(answer)-1], answer = 0, answer[:4] // no metadata
+				answer = make([]byte, 4) // BOTH, no metadata
 			}
 			m := p.mode
 			p.mu.Unlock()
@@ -163,6 +163,9 @@ func (p *peer) serve(c net.Conn) {
 		m, gate := p.mode, p.gate
 		p.mu.Unlock()
 		if m == waits {
+			p.mu.Lock()
+			p.waits++
+			p.mu.Unlock()
 			<-gate
 			m = well
 		}
@@ -326,6 +329,11 @@ func TestOrderAfterFailure(t *testing.T) {
 	deliver("1")
 	deliver("2")
 	deliver("3")
+	suite.Eventually(t, "the first is with the peer", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.waits == 1
+	})
 	p.set(rejects)
 	close(p.gate) // the one that waits is stored, the next refused
 	if err := in.Sink.Flush(context.Background()); err != nil {
