@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sinktest"
 )
@@ -45,8 +45,8 @@ func BenchmarkDecode(b *testing.B) {
 	}{{"same headers", false}, {"a timestamp each", true}} {
 		b.Run(c.name, func(b *testing.B) {
 			const events = 100
-			text := avrorpc.AppendEvents(nil, load(events, c.each).Events)
-			d := avrorpc.Decoder{MaxEvents: events}
+			text := rpc.AppendEvents(nil, load(events, c.each).Events)
+			d := rpc.Decoder{MaxEvents: events}
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -91,7 +91,7 @@ func BenchmarkHop(b *testing.B) {
 			end := sinktest.Open(b, sinktest.Subject{New: Sink.New, Backend: func(testing.TB) sinktest.Backend { return sinktest.Backend{Keys: keys} }})
 			batch := load(100, false)
 			ended := make(chan error, 2*defaultInFlight)
-			b.SetBytes(int64(len(avrorpc.AppendEvents(nil, batch.Events))))
+			b.SetBytes(int64(len(rpc.AppendEvents(nil, batch.Events))))
 			b.ReportAllocs()
 			flying := 0
 			for b.Loop() {

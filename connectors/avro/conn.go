@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/connectors/internal/accept"
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
 	"github.com/millrace/millrace/core"
 )
 
@@ -22,8 +22,8 @@ type conn struct {
 	*service
 	raw net.Conn // the socket
 	nc  net.Conn // what is spoken on
-	in  *avrorpc.Reader
-	dec avrorpc.Decoder
+	in  *rpc.Reader
+	dec rpc.Decoder
 
 	greeted  bool // the client's protocol is known
 	ordered  bool // the client minds the order of its requests
@@ -57,7 +57,7 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 	}
 	c := &conn{service: v, raw: raw, nc: raw, slots: make(chan struct{}, together)}
 	if v.compression == "deflate" {
-		c.nc = avrorpc.DeflateServer(c.nc)
+		c.nc = rpc.DeflateServer(c.nc)
 	}
 	if v.secure != nil {
 		t := tls.Server(c.nc, v.secure)
@@ -73,7 +73,7 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 		}
 		c.nc = t
 	}
-	c.in = avrorpc.NewReader(c.nc, int(v.maxRequest))
+	c.in = rpc.NewReader(c.nc, int(v.maxRequest))
 	c.in.Grant = func(more int) bool {
 		if !v.budget.take(int64(more), c.held) {
 			return false
@@ -99,7 +99,7 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 		if h, ok := c.nc.(interface{ CloseWrite() error }); ok {
 			_ = h.CloseWrite() // in good form; the connection is closed either way
 		}
-	case errors.Is(err, avrorpc.ErrMalformed):
+	case errors.Is(err, rpc.ErrMalformed):
 		v.env.Metrics.EventReadFail.Add(1)
 		v.quiet.malformed.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection closed: what came is no request", slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err))
 	default:
@@ -126,7 +126,7 @@ func (c *conn) run(ctx context.Context) error {
 			return err
 		}
 		frame, err := c.in.Body()
-		busy := errors.Is(err, avrorpc.ErrBusy)
+		busy := errors.Is(err, rpc.ErrBusy)
 		if err != nil && !busy {
 			return err
 		}
@@ -138,7 +138,7 @@ func (c *conn) run(ctx context.Context) error {
 		if busy {
 			c.budget.give(held)
 			if !c.greeted {
-				return fmt.Errorf("its first request: %w (maxPendingBytes)", avrorpc.ErrBusy)
+				return fmt.Errorf("its first request: %w (maxPendingBytes)", rpc.ErrBusy)
 			}
 			c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", err))
 			c.fail(serial)
@@ -182,32 +182,32 @@ func (c *conn) handle(serial uint32, frame []byte, held int64) error {
 			return err
 		}
 		if !known {
-			c.write(func(dst []byte) []byte { return avrorpc.AppendGreeting(dst, serial, answer) })
+			c.write(func(dst []byte) []byte { return rpc.AppendGreeting(dst, serial, answer) })
 			return nil
 		}
 		c.greeted, c.ordered, greeting, frame = true, ordered, answer, rest
 	}
-	m, parameters, err := avrorpc.ReadCall(frame)
+	m, parameters, err := rpc.ReadCall(frame)
 	if err != nil {
 		return err
 	}
 	switch {
-	case m == avrorpc.Ping && greeting != nil:
-		c.write(func(dst []byte) []byte { return avrorpc.AppendGreeting(dst, serial, greeting) })
+	case m == rpc.Ping && greeting != nil:
+		c.write(func(dst []byte) []byte { return rpc.AppendGreeting(dst, serial, greeting) })
 		return nil
-	case m == avrorpc.Ping:
-		return fmt.Errorf("%w: an empty message after the handshake", avrorpc.ErrMalformed)
-	case m == avrorpc.Other:
+	case m == rpc.Ping:
+		return fmt.Errorf("%w: an empty message after the handshake", rpc.ErrMalformed)
+	case m == rpc.Other:
 		c.error(serial, greeting, "no such message: there are append and appendBatch")
 		return nil
 	case c.refusing:
-		c.status(serial, greeting, avrorpc.Failed)
+		c.status(serial, greeting, rpc.Failed)
 		return nil
 	}
 	r := &request{serial: serial, greeting: greeting, method: m, held: held, b: core.NewBatch()}
 	if err := c.decode(r, parameters); err != nil {
 		r.b.Release()
-		if errors.As(err, new(*avrorpc.TooManyError)) {
+		if errors.As(err, new(*rpc.TooManyError)) {
 			c.refusing = c.ordered
 			c.error(serial, greeting, err.Error()+" (maxRequestEvents): send fewer at a time")
 			return nil
@@ -233,13 +233,13 @@ func (c *conn) handle(serial uint32, frame []byte, held int64) error {
 type request struct {
 	serial   uint32
 	greeting []byte
-	method   avrorpc.Method
+	method   rpc.Method
 	held     int64
 	b        *core.Batch
 }
 
 func (c *conn) decode(r *request, parameters []byte) (err error) {
-	if r.method == avrorpc.Append {
+	if r.method == rpc.Append {
 		c.env.Metrics.AppendReceived.Add(1)
 		_, err = c.dec.Event(r.b, parameters)
 	} else {
@@ -262,12 +262,12 @@ func (c *conn) store(r *request) {
 	}
 	c.budget.give(r.held) // before the answer, which may bring the next request at once
 	if err == nil {
-		if r.method == avrorpc.Append {
+		if r.method == rpc.Append {
 			c.env.Metrics.AppendAccepted.Add(1)
 		} else {
 			c.env.Metrics.AppendBatchAccepted.Add(1)
 		}
-		c.status(r.serial, r.greeting, avrorpc.OK)
+		c.status(r.serial, r.greeting, rpc.OK)
 		return
 	}
 	if c.ordered {
@@ -280,25 +280,25 @@ func (c *conn) store(r *request) {
 	switch full := errors.Is(err, core.ErrChannelFull); {
 	case errors.Is(err, core.ErrTooLarge):
 		c.error(r.serial, r.greeting, "send fewer events at a time: "+err.Error())
-	case core.IsPermanent(err), r.method == avrorpc.Append && !full && !stopping:
+	case core.IsPermanent(err), r.method == rpc.Append && !full && !stopping:
 		c.error(r.serial, r.greeting, "events not stored: "+err.Error())
 	default:
-		c.status(r.serial, r.greeting, avrorpc.Failed)
+		c.status(r.serial, r.greeting, rpc.Failed)
 	}
 }
 
 // fail answers a request that was not read.
 func (c *conn) fail(serial uint32) {
 	c.refusing = c.refusing || c.ordered
-	c.status(serial, nil, avrorpc.Failed)
+	c.status(serial, nil, rpc.Failed)
 }
 
-func (c *conn) status(serial uint32, greeting []byte, s avrorpc.Status) {
-	c.write(func(dst []byte) []byte { return avrorpc.AppendStatus(dst, serial, greeting, s) })
+func (c *conn) status(serial uint32, greeting []byte, s rpc.Status) {
+	c.write(func(dst []byte) []byte { return rpc.AppendStatus(dst, serial, greeting, s) })
 }
 
 func (c *conn) error(serial uint32, greeting []byte, text string) {
-	c.write(func(dst []byte) []byte { return avrorpc.AppendError(dst, serial, greeting, text) })
+	c.write(func(dst []byte) []byte { return rpc.AppendError(dst, serial, greeting, text) })
 }
 
 // write sends an answer. A client that does not read is found out by its deadline.

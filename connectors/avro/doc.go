@@ -5,7 +5,7 @@
 //	Flume's SDK       ├─ TCP, deflate, TLS ─ frame -> decode -> Outlet.Put -> answer by serial
 //	package client   ─┘
 //
-// The wire is in connectors/internal/avrorpc. OK means that every required
+// The wire is in connectors/avro/rpc. OK means that every required
 // channel has all events of the request, any other answer that the client keeps
 // them and sends them again.
 //

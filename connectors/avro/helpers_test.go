@@ -16,7 +16,7 @@ func md5sum(text []byte) [16]byte { return md5.Sum(text) }
 // own is the protocol that is offered.
 func own(t testing.TB) []byte {
 	t.Helper()
-	text, err := os.ReadFile("../internal/avrorpc/protocol.json")
+	text, err := os.ReadFile("rpc/protocol.json")
 	if err != nil {
 		t.Fatal(err)
 	}

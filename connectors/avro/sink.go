@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 )
@@ -19,14 +19,14 @@ var Sink = core.Type[core.Sink]{
 }
 
 type sink struct {
-	avrorpc.Options
+	rpc.Options
 	inFlight int
 	insist   bool // max-in-flight is set: also with a far end that keeps no order
 	reset    time.Duration
 
 	env    core.Env
-	dialer *avrorpc.Dialer
-	order  *avrorpc.Order
+	dialer *rpc.Dialer
+	order  *rpc.Order
 	lanes  []*lane // by host
 	conns  sync.WaitGroup
 
@@ -99,7 +99,7 @@ func (s *sink) overtaken() error {
 	defer s.mu.Unlock()
 	err := s.failure
 	s.failure = nil
-	if err == nil || s.Kind == avrorpc.LoadBalance || s.env.Now().Sub(s.since) > takeTime {
+	if err == nil || s.Kind == rpc.LoadBalance || s.env.Now().Sub(s.since) > takeTime {
 		return nil // with load balancing there is no order to keep
 	}
 	return err
@@ -154,7 +154,7 @@ type lane struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew at every change
-	conn    *avrorpc.Conn // nil: none; what is on the way is on this one
+	conn    *rpc.Conn     // nil: none; what is on the way is on this one
 	flights []*flight     // oldest first: not answered, or failed and not yet rolled back
 	waiting int           // of them, those not answered
 	cause   error         // the first failure among them
@@ -242,11 +242,11 @@ func (l *lane) deliver(ctx context.Context, tx core.TakeTx) error {
 	conn := l.conn
 	l.mu.Unlock()
 	events := tx.Batch().Events
-	conn.Send(avrorpc.AppendBatch, func(dst []byte) []byte { return avrorpc.AppendEvents(dst, events) }, func(err error) { l.answered(f, err) })
+	conn.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, events) }, func(err error) { l.answered(f, err) })
 	return nil
 }
 
-func (l *lane) connect(ctx context.Context) (*avrorpc.Conn, error) {
+func (l *lane) connect(ctx context.Context) (*rpc.Conn, error) {
 	conn, err := l.s.dialer.Dial(ctx, l.addr)
 	if err != nil {
 		l.s.env.Metrics.ConnectionFailed.Add(1)

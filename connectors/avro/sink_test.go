@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sinktest"
@@ -114,9 +114,9 @@ func (p *peer) seen() []string {
 }
 
 func (p *peer) serve(c net.Conn) {
-	in := avrorpc.NewReader(c, 1<<20)
+	in := rpc.NewReader(c, 1<<20)
 	defer in.Release()
-	known, dec := avrorpc.NewKnown(), avrorpc.Decoder{MaxEvents: 1 << 20}
+	known, dec := rpc.NewKnown(), rpc.Decoder{MaxEvents: 1 << 20}
 	greeted, ordered, refusing := false, false, false
 	for {
 		serial, err := in.Head()
@@ -139,18 +139,18 @@ func (p *peer) serve(c net.Conn) {
 			}
 			m := p.mode
 			p.mu.Unlock()
-			if method, _, _ := avrorpc.ReadCall(rest); method != avrorpc.Ping {
+			if method, _, _ := rpc.ReadCall(rest); method != rpc.Ping {
 				p.t.Errorf("the first message is %d", method)
 			}
 			if m == hangs {
 				continue
 			}
-			if _, err := c.Write(avrorpc.AppendGreeting(nil, serial, answer)); err != nil {
+			if _, err := c.Write(rpc.AppendGreeting(nil, serial, answer)); err != nil {
 				return
 			}
 			continue
 		}
-		_, parameters, err := avrorpc.ReadCall(frame)
+		_, parameters, err := rpc.ReadCall(frame)
 		if err != nil {
 			p.t.Error(err)
 			return
@@ -183,17 +183,17 @@ func (p *peer) serve(c net.Conn) {
 		var answer []byte
 		switch m {
 		case well:
-			answer = avrorpc.AppendStatus(nil, serial, nil, avrorpc.OK)
+			answer = rpc.AppendStatus(nil, serial, nil, rpc.OK)
 		case rejects:
-			answer = avrorpc.AppendStatus(nil, serial, nil, avrorpc.Failed)
+			answer = rpc.AppendStatus(nil, serial, nil, rpc.Failed)
 		case unknown:
-			answer = avrorpc.AppendStatus(nil, serial, nil, avrorpc.Unknown)
+			answer = rpc.AppendStatus(nil, serial, nil, rpc.Unknown)
 		case words:
-			answer = avrorpc.AppendError(nil, serial, nil, "java.lang.RuntimeException: boom")
+			answer = rpc.AppendError(nil, serial, nil, "java.lang.RuntimeException: boom")
 		case hangs:
 			continue
 		case halves:
-			_, _ = c.Write(avrorpc.AppendStatus(nil, serial, nil, avrorpc.OK)[:15])
+			_, _ = c.Write(rpc.AppendStatus(nil, serial, nil, rpc.OK)[:15])
 			return
 		case dies, stores:
 			return

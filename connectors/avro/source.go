@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/connectors/internal/accept"
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
 	"github.com/millrace/millrace/core"
@@ -42,7 +42,7 @@ type source struct {
 	env    core.Env
 	ln     net.Listener
 	secure *tls.Config // nil: no TLS
-	known  *avrorpc.Known
+	known  *rpc.Known
 	quiet  struct{ accept, handshake, denied, malformed, broken, failed sample.Log }
 	denied *metric.Extra
 	failed *metric.Extra
@@ -84,7 +84,7 @@ const answerTime = 10 * time.Second
 
 // Open implements core.Component.
 func (s *source) Open(_ context.Context, env core.Env) (err error) {
-	s.env, s.known = env, avrorpc.NewKnown()
+	s.env, s.known = env, rpc.NewKnown()
 	s.denied = env.Metrics.Counter("connections_denied_total", "Connections closed because ipFilterRules deny them.")
 	s.failed = env.Metrics.Counter("tls_handshake_failures_total", "Connections that did not get through the TLS handshake.")
 	if s.secure, err = s.tls.Server(env); err != nil {

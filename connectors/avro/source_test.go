@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/connectors/internal/avrorpc"
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sourcetest"
@@ -24,7 +24,7 @@ import (
 )
 
 // subject is the source with those keys, fed by d.
-func subject(more map[string]string, d avrorpc.Dialer) sourcetest.Subject {
+func subject(more map[string]string, d rpc.Dialer) sourcetest.Subject {
 	d.Connect, d.Request = suite.Deadline, suite.Deadline
 	return sourcetest.Subject{
 		New: Source.New,
@@ -42,7 +42,7 @@ func subject(more map[string]string, d avrorpc.Dialer) sourcetest.Subject {
 }
 
 // feed sends bodies in batches of 7, one after the other, or, with order, all at once.
-func feed(addr string, d *avrorpc.Dialer, bodies []string) (handed []string) {
+func feed(addr string, d *rpc.Dialer, bodies []string) (handed []string) {
 	c, err := d.Dial(context.Background(), addr)
 	if err != nil {
 		return nil // the source has stopped
@@ -65,7 +65,7 @@ func feed(addr string, d *avrorpc.Dialer, bodies []string) (handed []string) {
 		return a.err == nil
 	}
 	for part := range slices.Chunk(bodies, 7) {
-		c.Send(avrorpc.AppendBatch, func(dst []byte) []byte { return encode(dst, part...) }, func(err error) { answers <- answer{part, err} })
+		c.Send(rpc.AppendBatch, func(dst []byte) []byte { return encode(dst, part...) }, func(err error) { answers <- answer{part, err} })
 		n++
 		if !d.Ordered && !take() {
 			break
@@ -83,24 +83,24 @@ func encode(dst []byte, bodies ...string) []byte {
 	for _, x := range bodies {
 		b.Copy(core.NewHeaders(core.Header{Key: "k", Value: "v"}), []byte(x))
 	}
-	return avrorpc.AppendEvents(dst, b.Events)
+	return rpc.AppendEvents(dst, b.Events)
 }
 
 func TestSuite(t *testing.T) {
-	sourcetest.Run(t, subject(nil, avrorpc.Dialer{}))
+	sourcetest.Run(t, subject(nil, rpc.Dialer{}))
 }
 
 func TestSuiteOrdered(t *testing.T) {
-	sourcetest.Run(t, subject(nil, avrorpc.Dialer{Ordered: true}))
+	sourcetest.Run(t, subject(nil, rpc.Dialer{Ordered: true}))
 }
 
 func TestSuiteDeflate(t *testing.T) {
-	sourcetest.Run(t, subject(map[string]string{"compression-type": "deflate"}, avrorpc.Dialer{Deflate: true, Level: 6}))
+	sourcetest.Run(t, subject(map[string]string{"compression-type": "deflate"}, rpc.Dialer{Deflate: true, Level: 6}))
 }
 
 func start(t testing.TB, more map[string]string) *sourcetest.Instance {
 	t.Helper()
-	s := subject(more, avrorpc.Dialer{})
+	s := subject(more, rpc.Dialer{})
 	in := sourcetest.Start(t, s, s.Keys(t), sourcetest.NewOutlet())
 	t.Cleanup(in.Close)
 	return in
@@ -159,7 +159,7 @@ func (w writerFunc) Write(p []byte) (int, error) {
 
 func recorded(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("../internal/avrorpc/testdata", name))
+	b, err := os.ReadFile(filepath.Join("rpc/testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,20 +235,20 @@ func frame(serial uint32, pieces ...[]byte) []byte {
 	return b
 }
 
-func hello(client avrorpc.Hash) []byte {
+func hello(client rpc.Hash) []byte {
 	b := append(client[:], 0)
-	b = append(b, avrorpc.Own[:]...)
+	b = append(b, rpc.Own[:]...)
 	return append(b, 2, 0)
 }
 
 func batch(bodies ...string) []byte {
-	return encode(avrorpc.AppendCall(nil, avrorpc.AppendBatch), bodies...)
+	return encode(rpc.AppendCall(nil, rpc.AppendBatch), bodies...)
 }
 
 // A frame that is none, or no request, ends its connection; another one goes on.
 func TestMalformed(t *testing.T) {
 	whole := func(text ...[]byte) []byte { return frame(1, slices.Concat(text...)) }
-	own := hello(avrorpc.Own)
+	own := hello(rpc.Own)
 	for name, text := range map[string][]byte{
 		"no pieces":            frame(1),
 		"too many pieces":      {0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff},
@@ -261,8 +261,8 @@ func TestMalformed(t *testing.T) {
 		"no method":            whole(own, []byte{0}),
 		"metadata":             whole(own, []byte{0x7f}),
 		"a body beyond":        whole(own, batch("x")[:18]),
-		"an endless block":     whole(own, avrorpc.AppendCall(nil, avrorpc.AppendBatch), []byte{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}),
-		"the smallest count":   whole(own, avrorpc.AppendCall(nil, avrorpc.AppendBatch), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}),
+		"an endless block":     whole(own, rpc.AppendCall(nil, rpc.AppendBatch), []byte{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}),
+		"the smallest count":   whole(own, rpc.AppendCall(nil, rpc.AppendBatch), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}),
 		"a foreign protocol":   whole(append(slices.Concat(make([]byte, 16), []byte{2, 4}, []byte("{}"), make([]byte, 16)), 0)),
 		"a ping after a hello": slices.Concat(whole(own, batch("fine")), frame(2, []byte{0, 0})),
 	} {
@@ -304,7 +304,7 @@ func TestMalformed(t *testing.T) {
 func TestHandshake(t *testing.T) {
 	in := start(t, nil)
 	text := bytes.Replace(own(t), []byte(`"doc":"`), []byte(`"doc":"Ours. `), 1)
-	hash := avrorpc.Hash(md5sum(text))
+	hash := rpc.Hash(md5sum(text))
 	with := append(append(slices.Clone(hash[:]), 2), binary.AppendVarint(nil, int64(len(text)))...)
 	with = append(append(with, text...), hash[:]...)
 	with = append(with, 0)
@@ -408,11 +408,11 @@ func serve(t testing.TB, out core.Outlet, more map[string]string) (addr string, 
 	return addr, env
 }
 
-func dialer() *avrorpc.Dialer {
-	return &avrorpc.Dialer{Connect: suite.Deadline, Request: suite.Deadline}
+func dialer() *rpc.Dialer {
+	return &rpc.Dialer{Connect: suite.Deadline, Request: suite.Deadline}
 }
 
-func dial(t testing.TB, d *avrorpc.Dialer, addr string) *avrorpc.Conn {
+func dial(t testing.TB, d *rpc.Dialer, addr string) *rpc.Conn {
 	t.Helper()
 	c, err := d.Dial(context.Background(), addr)
 	if err != nil {
@@ -441,7 +441,7 @@ func TestAtOnce(t *testing.T) {
 	for i := range 4 {
 		pieces := [][]byte{batch("x")}
 		if i == 0 {
-			pieces = append([][]byte{hello(avrorpc.Own)}, pieces...)
+			pieces = append([][]byte{hello(rpc.Own)}, pieces...)
 		}
 		text = append(text, frame(uint32(i), pieces...)...)
 	}
@@ -470,25 +470,25 @@ func TestAnswers(t *testing.T) {
 	c := dial(t, dialer(), addr)
 	for _, x := range []struct {
 		cause error
-		m     avrorpc.Method
+		m     rpc.Method
 		want  string
 	}{
-		{core.ErrChannelFull, avrorpc.Append, "the far end answers FAILED"},
-		{core.ErrChannelFull, avrorpc.AppendBatch, "the far end answers FAILED"},
-		{errors.New("interceptor: no"), avrorpc.Append, "the far end answers: events not stored: interceptor: no"},
-		{errors.New("interceptor: no"), avrorpc.AppendBatch, "the far end answers FAILED"},
-		{core.ErrTooLarge, avrorpc.AppendBatch, "the far end answers: send fewer events at a time: "},
-		{core.PermanentError(errors.New("never")), avrorpc.AppendBatch, "the far end answers: events not stored: never"},
+		{core.ErrChannelFull, rpc.Append, "the far end answers FAILED"},
+		{core.ErrChannelFull, rpc.AppendBatch, "the far end answers FAILED"},
+		{errors.New("interceptor: no"), rpc.Append, "the far end answers: events not stored: interceptor: no"},
+		{errors.New("interceptor: no"), rpc.AppendBatch, "the far end answers FAILED"},
+		{core.ErrTooLarge, rpc.AppendBatch, "the far end answers: send fewer events at a time: "},
+		{core.PermanentError(errors.New("never")), rpc.AppendBatch, "the far end answers: events not stored: never"},
 	} {
 		got := make(chan error, 1)
 		c.Send(x.m, func(dst []byte) []byte {
-			if x.m == avrorpc.Append {
-				return avrorpc.AppendBytes(avrorpc.AppendHeaders(dst, core.Headers{}), []byte("x"))
+			if x.m == rpc.Append {
+				return rpc.AppendBytes(rpc.AppendHeaders(dst, core.Headers{}), []byte("x"))
 			}
 			return encode(dst, "x")
 		}, func(err error) { got <- err })
 		(<-out.puts) <- x.cause
-		if err := <-got; err == nil || !strings.HasPrefix(err.Error(), x.want) || !avrorpc.Refused(err) {
+		if err := <-got; err == nil || !strings.HasPrefix(err.Error(), x.want) || !rpc.Refused(err) {
 			t.Errorf("%v: %v, want %s", x.cause, err, x.want)
 		}
 	}
@@ -509,11 +509,11 @@ func TestNothingOvertakes(t *testing.T) {
 	}
 	answers := make(chan error, 3)
 	for i := range 3 {
-		c.Send(avrorpc.AppendBatch, func(dst []byte) []byte { return encode(dst, fmt.Sprint(i)) }, func(err error) { answers <- err })
+		c.Send(rpc.AppendBatch, func(dst []byte) []byte { return encode(dst, fmt.Sprint(i)) }, func(err error) { answers <- err })
 	}
 	(<-out.puts) <- core.ErrChannelFull
 	for i := range 3 {
-		if err := <-answers; !errors.Is(err, avrorpc.Failed) {
+		if err := <-answers; !errors.Is(err, rpc.Failed) {
 			t.Errorf("answer %d: %v", i, err)
 		}
 	}
@@ -526,9 +526,9 @@ func TestNothingOvertakes(t *testing.T) {
 func TestLimits(t *testing.T) {
 	out := &blocked{sourcetest.NewOutlet(), make(chan chan error)}
 	addr, _ := serve(t, out, map[string]string{"maxRequestEvents": "2", "maxPendingBytes": "300000"})
-	call := func(c *avrorpc.Conn, bodies ...string) error {
+	call := func(c *rpc.Conn, bodies ...string) error {
 		got := make(chan error, 1)
-		c.Send(avrorpc.AppendBatch, func(dst []byte) []byte { return encode(dst, bodies...) }, func(err error) { got <- err })
+		c.Send(rpc.AppendBatch, func(dst []byte) []byte { return encode(dst, bodies...) }, func(err error) { got <- err })
 		return <-got
 	}
 	c := dial(t, dialer(), addr)
@@ -544,7 +544,7 @@ func TestLimits(t *testing.T) {
 	})
 	put := <-out.puts
 	other := dial(t, dialer(), addr)
-	if err := call(other, big); !errors.Is(err, avrorpc.Failed) {
+	if err := call(other, big); !errors.Is(err, rpc.Failed) {
 		t.Errorf("more than maxPendingBytes: %v", err)
 	}
 	put <- nil
@@ -571,14 +571,14 @@ func TestSlowRequest(t *testing.T) {
 	in := start(t, map[string]string{"requestTimeout": "50"})
 	idle := dial(t, dialer(), in.Addr().String())
 	c := connect(t, in)
-	if _, err := c.Write(frame(1, hello(avrorpc.Own), batch("x"))[:40]); err != nil {
+	if _, err := c.Write(frame(1, hello(rpc.Own), batch("x"))[:40]); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is still open")
 	}
 	got := make(chan error, 1)
-	idle.Send(avrorpc.AppendBatch, func(dst []byte) []byte { return encode(dst, "y") }, func(err error) { got <- err })
+	idle.Send(rpc.AppendBatch, func(dst []byte) []byte { return encode(dst, "y") }, func(err error) { got <- err })
 	if err := <-got; err != nil {
 		t.Errorf("the idle connection: %v", err)
 	}

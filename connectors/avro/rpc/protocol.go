@@ -1,4 +1,4 @@
-package avrorpc
+package rpc
 
 import (
 	"crypto/md5" //nolint:gosec // the hash that Avro's handshake is made of

@@ -1,4 +1,4 @@
-package avrorpc
+package rpc
 
 import (
 	"context"
@@ -18,7 +18,7 @@ type Dialer struct {
 	Request time.Duration // for the answer to a request
 	Deflate bool
 	Level   int         // of zlib
-	TLS     *tls.Config // nil: none. ServerName is set
+	TLS     *tls.Config // nil: none. Without a ServerName it is the host's
 	Ordered bool        // ask the far end to keep requests in order; see [Conn.Ordered]
 }
 
@@ -90,7 +90,9 @@ func (d *Dialer) establish(ctx context.Context, raw net.Conn, host string) (*Con
 	}
 	if d.TLS != nil {
 		conf := d.TLS.Clone()
-		conf.ServerName = host
+		if conf.ServerName == "" {
+			conf.ServerName = host
+		}
 		t := tls.Client(nc, conf)
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, err

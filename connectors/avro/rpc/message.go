@@ -1,4 +1,4 @@
-package avrorpc
+package rpc
 
 import (
 	"errors"

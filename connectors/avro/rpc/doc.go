@@ -1,4 +1,4 @@
-// Package avrorpc is the wire of Flume's avro source, sink and RPC client:
+// Package rpc is the wire of the avro source and sink and of package client:
 // Avro's RPC over what Avro calls its Netty transport.
 //
 //	TCP | deflate | TLS | frame: serial, count, count × (length, bytes)
@@ -29,4 +29,7 @@
 // stores the requests of that connection one after the other, and after one
 // that failed it refuses all that follow, so that nothing overtakes what will
 // be sent again. A Flume ignores the key and does not answer it.
-package avrorpc
+//
+// The package is here, and not internal, because package client is built on it.
+// Who sends events from a program of his own uses that one.
+package rpc

@@ -1,4 +1,4 @@
-package avrorpc
+package rpc
 
 import (
 	"errors"
@@ -133,7 +133,7 @@ func (o *Options) check(r *conf.Report) {
 			r.Warn("hosts", "%s has no address: hosts.%s = host:port", name, name)
 			continue
 		}
-		if err := checkAddr(addr); err != nil {
+		if err := CheckAddr(addr); err != nil {
 			r.Error("hosts."+name, "%q %v", addr, err)
 		}
 		o.Addrs = append(o.Addrs, addr)
@@ -162,7 +162,8 @@ func (o *Options) check(r *conf.Report) {
 	}
 }
 
-func checkAddr(addr string) error {
+// CheckAddr reports why addr is not host:port, as the rest of a sentence.
+func CheckAddr(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || host == "" {
 		return errors.New("is not host:port")
