@@ -101,7 +101,8 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 		}
 	case errors.Is(err, rpc.ErrMalformed):
 		v.env.Metrics.EventReadFail.Add(1)
-		v.quiet.malformed.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection closed: what came is no request", slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err))
+		v.quiet.malformed.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection closed: what came is no request",
+			slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err), slog.Int64("maxRequestBytes", v.maxRequest))
 	default:
 		v.env.Metrics.EventReadFail.Add(1)
 		v.quiet.broken.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection broke", slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err))

@@ -64,7 +64,7 @@ func (s *sink) Open(_ context.Context, env core.Env) (err error) {
 
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if cause := s.overtaken(); cause != nil {
+	if cause := s.told(); cause != nil {
 		tx.Rollback(&core.RetryNow{Cause: cause})
 		return
 	}
@@ -76,7 +76,7 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 		case err == nil:
 			return
 		case errors.As(err, &late):
-			s.overtaken()
+			_ = s.told() // what it says is known
 			tx.Rollback(&core.RetryNow{Cause: late.cause})
 			return
 		case ctx.Err() != nil:
@@ -91,10 +91,10 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 // takeTime is longer than a runner needs from a take to its delivery.
 const takeTime = time.Second
 
-// overtaken reports why the transaction that is now being delivered has to go
+// told reports, once for a failure, why the transaction that is now being delivered has to go
 // back: requests failed meanwhile, and their events, which are older, come
 // first. The runner may have taken it before they went back.
-func (s *sink) overtaken() error {
+func (s *sink) told() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.failure
@@ -163,8 +163,9 @@ type lane struct {
 
 // flight is a transaction on the way.
 type flight struct {
-	tx  core.TakeTx
-	err error
+	tx   core.TakeTx
+	left int   // parts of it that are not answered
+	err  error // the first among them
 }
 
 // lateError is a transaction that was overtaken by a failure while it waited.
@@ -236,14 +237,58 @@ func (l *lane) deliver(ctx context.Context, tx core.TakeTx) error {
 		l.mu.Lock()
 		l.conn = conn
 	}
-	f := &flight{tx: tx}
+	parts := split(tx.Batch().Events)
+	f := &flight{tx: tx, left: len(parts)}
 	l.flights = append(l.flights, f)
 	l.waiting++
 	conn := l.conn
 	l.mu.Unlock()
-	events := tx.Batch().Events
-	conn.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, events) }, func(err error) { l.answered(f, err) })
+	if len(parts) > 1 && !conn.Ordered() {
+		l.oneByOne(conn, f, parts)
+		return nil
+	}
+	for _, part := range parts {
+		conn.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, part) }, func(err error) { l.answered(f, err) })
+	}
 	return nil
+}
+
+// oneByOne sends each part when the one before is answered.
+func (l *lane) oneByOne(conn *rpc.Conn, f *flight, parts [][]core.Event) {
+	conn.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, parts[0]) }, func(err error) {
+		l.mu.Lock()
+		if err != nil {
+			f.left = 1 // the others are not sent
+		}
+		last := f.left == 1
+		if !last {
+			f.left--
+		}
+		l.mu.Unlock()
+		if last {
+			l.answered(f, err)
+		} else {
+			l.oneByOne(conn, f, parts[1:])
+		}
+	})
+}
+
+// requestBytes is about how large a request becomes before its batch goes out in
+// several: far ends have limits.
+const requestBytes = 8 << 20
+
+// split cuts events into parts of about requestBytes, of one event at least.
+func split(events []core.Event) (parts [][]core.Event) {
+	from, size := 0, 0
+	for i := range events {
+		n := len(events[i].Body)
+		if size > 0 && size+n > requestBytes {
+			parts = append(parts, events[from:i])
+			from, size = i, 0
+		}
+		size += n
+	}
+	return append(parts, events[from:])
 }
 
 func (l *lane) connect(ctx context.Context) (*rpc.Conn, error) {
@@ -260,9 +305,20 @@ func (l *lane) connect(ctx context.Context) (*rpc.Conn, error) {
 	return conn, nil
 }
 
-// answered ends f, or, when it or an earlier one has failed, ends all that
-// failed as soon as nothing is on the way any more.
+// answered ends f with its last part, or, when it or an earlier one has failed,
+// ends all that failed as soon as nothing is on the way any more.
 func (l *lane) answered(f *flight, err error) {
+	l.mu.Lock()
+	if f.err == nil {
+		f.err = err
+	}
+	f.left--
+	more := f.left > 0
+	err = f.err
+	l.mu.Unlock()
+	if more {
+		return
+	}
 	if err == nil {
 		f.tx.Ack(nil)
 		l.s.succeeded()
@@ -277,7 +333,7 @@ func (l *lane) answered(f *flight, err error) {
 				break
 			}
 		}
-	} else if f.err = err; l.cause == nil {
+	} else if l.cause == nil {
 		l.cause = err
 	}
 	if l.cause != nil && l.waiting == 0 {

@@ -28,6 +28,7 @@ type peer struct {
 	mu     sync.Mutex
 	mode   mode
 	plain  bool // as a Flume: promises no order
+	max    int  // longest request; 0: 1 MiB
 	bodies []string
 	conns  map[net.Conn]bool
 	waits  int // requests that wait for the gate
@@ -114,7 +115,10 @@ func (p *peer) seen() []string {
 }
 
 func (p *peer) serve(c net.Conn) {
-	in := rpc.NewReader(c, 1<<20)
+	p.mu.Lock()
+	longest := max(p.max, 1<<20)
+	p.mu.Unlock()
+	in := rpc.NewReader(c, longest)
 	defer in.Release()
 	known, dec := rpc.NewKnown(), rpc.Decoder{MaxEvents: 1 << 20}
 	greeted, ordered, refusing := false, false, false
@@ -439,6 +443,45 @@ func TestLoadBalance(t *testing.T) {
 		return back != nil && strings.Contains(back.Error(), "left out")
 	})
 	in.Close()
+}
+
+// A batch that is too large for one request goes out in several, in order, to a Flume one after the other.
+func TestLargeBatch(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		p := newPeer(t)
+		p.plain, p.max = plain, requestBytes+1<<20
+		in := open(t, p.keys())
+		var bodies []string
+		for i := range 5 {
+			bodies = append(bodies, strconv.Itoa(i)+strings.Repeat("x", requestBytes/2-100))
+		}
+		bodies = append(bodies, "5"+strings.Repeat("y", requestBytes), "6")
+		in.Deliver(bodies)
+		in.Deliver([]string{"7"})
+		if err := in.Sink.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, back, ended := in.Deliver([]string{"8"}).Acked(); ended && back != nil {
+			t.Errorf("rolled back: %v", back)
+		}
+		in.Close()
+		var order string
+		for _, b := range p.seen() {
+			order += b[:1]
+		}
+		if order != "012345678" {
+			t.Errorf("as Flume %v: seen in the order %s", plain, order)
+		}
+		// A part that fails takes the whole batch back.
+		p.set(rejects)
+		in = open(t, p.keys())
+		tx := in.Deliver(bodies)
+		_ = in.Sink.Flush(t.Context())
+		if acked, back, _ := tx.Acked(); back == nil || len(acked) != 0 {
+			t.Errorf("as Flume %v: %d acked, %v", plain, len(acked), back)
+		}
+		in.Close()
+	}
 }
 
 // A connection that has the age is replaced at the next delivery.

@@ -26,10 +26,10 @@ type Options struct {
 	Random, Backoff  bool
 	MaxBackoff       time.Duration
 
-	host, compression, selector string
-	port                        int
-	aliases                     []string
-	hosts                       map[string]string
+	host, compression string
+	port              int
+	aliases           []string
+	hosts             map[string]string
 }
 
 // Defaults of Flume's clients.

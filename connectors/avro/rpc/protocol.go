@@ -104,13 +104,13 @@ func compatible(text []byte) error {
 	}
 	seen := 0
 	for _, t := range p.Types {
-		switch {
-		case t.Name == typeStatus:
+		switch t.Name {
+		case typeStatus:
 			if t.Type != "enum" || !slices.Equal(t.Symbols, statusNames[:]) {
 				return errors.New("protocol: Status is not the enum OK, FAILED, UNKNOWN")
 			}
 			seen++
-		case t.Name == typeEvent:
+		case typeEvent:
 			if t.Type != "record" || len(t.Fields) != 2 || t.Fields[0].Name != "headers" || t.Fields[1].Name != "body" ||
 				shape(t.Fields[0].Type) != "map<string>" || shape(t.Fields[1].Type) != "bytes" {
 				return errors.New("protocol: AvroFlumeEvent is not a record of headers (a map of strings) and body (bytes)")
