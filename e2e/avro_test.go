@@ -42,7 +42,7 @@ func TestAvro(t *testing.T) {
 			t.Helper()
 			for _, l := range layers {
 				out := filepath.Join(dir, "out", l)
-				wait(t, func() bool { return countRolled(out) >= n })
+				flow(t, out, n)
 				same(t, l, sent, rolled(t, out))
 			}
 		}
@@ -72,6 +72,16 @@ func startFlume(t *testing.T, v vars, name, conf, port string) {
 	t.Cleanup(func() { _, _ = serviceErr(nil, "flume.sh", "stop", name) })
 }
 
+// flow waits until n lines are in the files of a directory. It gives up when no
+// more come: a loaded machine may be slow, it is not still.
+func flow(t *testing.T, dir string, n int) {
+	t.Helper()
+	for had := countRolled(dir); had < n; {
+		eventually(t, fmt.Sprintf("more than %d of %d lines in %s", had, n, dir), func() bool { return countRolled(dir) > had })
+		had = countRolled(dir)
+	}
+}
+
 // repeats counts what came more often than it was sent, and fails if something did not come at all.
 func repeats(t *testing.T, sent, got []string) (n int) {
 	t.Helper()
@@ -95,7 +105,7 @@ func repeats(t *testing.T, sent, got []string) (n int) {
 // TestAvroKilled: the agent that receives is killed in the middle, and started
 // again. Nothing is lost, and only what was not answered is sent twice.
 func TestAvroKilled(t *testing.T) {
-	n := pick(3000, 30000)
+	n := pick(3000, 15000)
 	sent := lines("avro", n)
 	out := func(dir string) string { return filepath.Join(dir, "out") }
 	setUp := func(t *testing.T) (dir string, v vars) {
@@ -108,7 +118,7 @@ func TestAvroKilled(t *testing.T) {
 	more := func(t *testing.T, dir string) { appendTo(t, filepath.Join(dir, "in/lines.log"), joined(sent[n/2:])) }
 	arrived := func(t *testing.T, dir string, k int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d lines arrive", k), func() bool { return countRolled(out(dir)) >= k })
+		flow(t, out(dir), k)
 	}
 	const batch = 20 // of the sinks in scenarios/avrokill.conf
 	t.Run("Millrace", func(t *testing.T) {
@@ -243,7 +253,7 @@ func TestAvroClient(t *testing.T) {
 			newAgent(t, home, "avrokill.conf", v, "-n", "a2").start()
 			service(t, nil, "flume.sh", "avro-client", "127.0.0.1", v["E2E_PORT"], filepath.Join(dir, "lines"), "-R", filepath.Join(dir, "headers"))
 		}
-		wait(t, func() bool { return countRolled(filepath.Join(home, "out")) >= n })
+		flow(t, filepath.Join(home, "out"), n)
 		same(t, who, sent, rolled(t, filepath.Join(home, "out")))
 	}
 }

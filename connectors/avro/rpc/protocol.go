@@ -77,6 +77,9 @@ const (
 	typeStatus   = "Status"
 )
 
+// maxProtocol is the longest text of a protocol; Flume's has 1334 bytes.
+const maxProtocol = 64 << 10
+
 // protocol is what of a protocol's text decides about its bytes.
 type protocol struct {
 	Types []struct {
@@ -98,6 +101,9 @@ type protocol struct {
 // compatible reports why the messages of a protocol do not look as Flume's do
 // on the wire; nil if they do.
 func compatible(text []byte) error {
+	if len(text) > maxProtocol {
+		return fmt.Errorf("protocol: its text is longer than %d bytes", maxProtocol)
+	}
 	var p protocol
 	if err := json.Unmarshal(text, &p); err != nil {
 		return fmt.Errorf("read protocol: %w", err)
@@ -134,7 +140,15 @@ func compatible(text []byte) error {
 }
 
 // shape writes a type in short: a name, map<values>, array<items>.
-func shape(raw json.RawMessage) string {
+func shape(raw json.RawMessage) string { return shapeTo(raw, maxDepth) }
+
+// maxDepth is how deep a type may be nested to be looked at.
+const maxDepth = 4
+
+func shapeTo(raw json.RawMessage, depth int) string {
+	if depth == 0 {
+		return ""
+	}
 	var name string
 	if json.Unmarshal(raw, &name) == nil {
 		for _, own := range []string{typeEvent, typeStatus} {
@@ -153,9 +167,9 @@ func shape(raw json.RawMessage) string {
 	}
 	switch {
 	case t.Values != nil:
-		return "map<" + shape(t.Values) + ">"
+		return "map<" + shapeTo(t.Values, depth-1) + ">"
 	case t.Items != nil:
-		return "array<" + shape(t.Items) + ">"
+		return "array<" + shapeTo(t.Items, depth-1) + ">"
 	}
-	return shape(t.Type) // {"type":"string","avro.java.string":"String"}
+	return shapeTo(t.Type, depth-1) // {"type":"string","avro.java.string":"String"}
 }

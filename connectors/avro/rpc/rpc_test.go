@@ -238,6 +238,8 @@ func TestProtocol(t *testing.T) {
 		{`"append":`, `"own":`, ""},
 		{`"name":"AvroFlumeEvent"`, `"name":"Event"`, "not Flume's"},
 		{`{"protocol"`, `["protocol"`, "read protocol"},
+		{`"values":"string"`, `"values":` + strings.Repeat(`{"items":`, 2000) + `1` + strings.Repeat(`}`, 2000), "AvroFlumeEvent is not"},
+		{`"doc":"`, `"doc":"` + strings.Repeat("x", maxProtocol), "longer than 65536 bytes"},
 	} {
 		text := strings.Replace(protocolText, c.old, c.now, 1)
 		if text == protocolText {
