@@ -33,6 +33,7 @@ type sink struct {
 	mu      sync.Mutex
 	failure error     // of the last rollback that came from another goroutine than the runner's
 	since   time.Time // when that was
+	oldest  *byte     // of what went back then; see firstByte
 	streak  int       // failures in a row
 }
 
@@ -64,7 +65,7 @@ func (s *sink) Open(_ context.Context, env core.Env) (err error) {
 
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if cause := s.told(); cause != nil {
+	if cause := s.told(tx); cause != nil {
 		tx.Rollback(&core.RetryNow{Cause: cause})
 		return
 	}
@@ -76,7 +77,7 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 		case err == nil:
 			return
 		case errors.As(err, &late):
-			_ = s.told() // what it says is known
+			_ = s.told(nil) // what it says is known
 			tx.Rollback(&core.RetryNow{Cause: late.cause})
 			return
 		case ctx.Err() != nil:
@@ -91,18 +92,27 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 // takeTime is longer than a runner needs from a take to its delivery.
 const takeTime = time.Second
 
-// told reports, once for a failure, why the transaction that is now being delivered has to go
-// back: requests failed meanwhile, and their events, which are older, come
-// first. The runner may have taken it before they went back.
-func (s *sink) told() error {
+// told reports, once for a failure, why the transaction that is now being
+// delivered has to go back: requests failed meanwhile, and their events, which
+// are older, come first. The runner may have taken it before they went back.
+func (s *sink) told(tx core.TakeTx) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.failure
-	s.failure = nil
-	if err == nil || s.Kind == rpc.LoadBalance || s.env.Now().Sub(s.since) > takeTime {
-		return nil // with load balancing there is no order to keep
+	err, oldest := s.failure, s.oldest
+	s.failure, s.oldest = nil, nil
+	if err == nil || tx != nil && oldest != nil && oldest == firstByte(tx) || s.Kind == rpc.LoadBalance || s.env.Now().Sub(s.since) > takeTime {
+		return nil // it is what failed, come again; and with load balancing there is no order to keep
 	}
 	return err
+}
+
+// firstByte is what tells a transaction that comes again from a later one: where
+// its first body lies. Nil for an empty body.
+func firstByte(tx core.TakeTx) *byte {
+	if events := tx.Batch().Events; len(events) > 0 && len(events[0].Body) > 0 {
+		return &events[0].Body[0]
+	}
+	return nil
 }
 
 // succeeded and failed are told what answers say. failed returns what to roll back with.
@@ -112,12 +122,12 @@ func (s *sink) succeeded() {
 	s.mu.Unlock()
 }
 
-func (s *sink) failed(host int, cause error) error {
+func (s *sink) failed(host int, oldest *byte, cause error) error {
 	now := s.env.Now()
 	s.order.Failed(host, now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failure, s.since = cause, now
+	s.failure, s.since, s.oldest = cause, now, oldest
 	s.streak++
 	if s.streak%max(1, s.order.Attempts) != 0 {
 		return &core.RetryNow{Cause: cause} // another host is next
@@ -347,7 +357,7 @@ func (l *lane) answered(f *flight, err error) {
 func (l *lane) rollback() {
 	back, conn := l.flights, l.conn
 	l.flights, l.conn = nil, nil
-	why := l.s.failed(l.host, l.cause)
+	why := l.s.failed(l.host, firstByte(back[0].tx), l.cause)
 	l.mu.Unlock()
 	for i := len(back) - 1; i >= 0; i-- {
 		back[i].tx.Rollback(why)
