@@ -57,3 +57,23 @@ func TestDenied(t *testing.T) {
 		t.Errorf("%d counted", n)
 	}
 }
+
+// name:localhost is every address of this machine, and no other.
+func TestLocalhost(t *testing.T) {
+	f, err := parseFilter("allow:name:localhost,deny:ip:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || len(addrs) == 0 {
+		t.Fatalf("addresses of this machine: %v, %v", addrs, err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !f.allows(t.Context(), &net.TCPAddr{IP: n.IP, Port: 1}) {
+			t.Errorf("%v is not let in", n.IP)
+		}
+	}
+	if f.allows(t.Context(), &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}) {
+		t.Error("another machine is let in")
+	}
+}
