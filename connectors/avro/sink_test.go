@@ -99,6 +99,13 @@ func (p *peer) stop() {
 	p.done.Wait()
 }
 
+// as makes it like a Flume, or not, and gives it the longest request that it takes.
+func (p *peer) as(plain bool, most int) {
+	p.mu.Lock()
+	p.plain, p.max = plain, most
+	p.mu.Unlock()
+}
+
 func (p *peer) set(m mode) {
 	p.mu.Lock()
 	p.mode = m
@@ -226,7 +233,7 @@ func TestSinkSuite(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, as Flume %v", name, plain), func(t *testing.T) {
 				sinktest.Run(t, sinktest.Subject{New: Sink.New, Backend: func(t testing.TB) sinktest.Backend {
 					p := newPeer(t)
-					p.plain = plain
+					p.as(plain, 0)
 					keys := p.keys()
 					if m == hangs {
 						keys["request-timeout"], keys["connect-timeout"] = "1000", "1000"
@@ -268,7 +275,7 @@ func TestInFlight(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			p := newPeer(t)
-			p.plain = x.plain
+			p.as(x.plain, 0)
 			p.set(waits)
 			in := open(t, p.keys(x.keys...))
 			l := in.Sink.(*sink).lanes[0]
@@ -449,7 +456,7 @@ func TestLoadBalance(t *testing.T) {
 func TestLargeBatch(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		p := newPeer(t)
-		p.plain, p.max = plain, requestBytes+1<<20
+		p.as(plain, requestBytes+1<<20)
 		in := open(t, p.keys())
 		var bodies []string
 		for i := range 5 {
@@ -518,7 +525,7 @@ func TestIdleConnectionEnds(t *testing.T) {
 // The end of the runner's patience ends a delivery that waits, and a Flush.
 func TestPatience(t *testing.T) {
 	p := newPeer(t)
-	p.plain = true
+	p.as(true, 0)
 	p.set(waits)
 	in := open(t, p.keys())
 	first := in.Deliver([]string{"1"})
