@@ -19,8 +19,6 @@ func absent() []core.Absent {
 	}
 	return []core.Absent{
 		// Sources that come in later versions.
-		no(source, "not in this version yet; until then send with http or syslogtcp",
-			"avro", pkg+"source.AvroSource"),
 		no(source, "not in this version yet; until then send with http",
 			"thrift", pkg+"source.ThriftSource"),
 		no(source, "not in this version yet",
@@ -55,8 +53,6 @@ func absent() []core.Absent {
 			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
 
 		// Sinks that come in later versions.
-		no(sink, "not in this version yet",
-			"avro", pkg+"sink.AvroSink"),
 		no(sink, "not in this version yet",
 			"thrift", pkg+"sink.ThriftSink"),
 		no(sink, "not in this version yet",

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"github.com/millrace/millrace/connectors/avro"
 	"github.com/millrace/millrace/connectors/exec"
 	fileroll "github.com/millrace/millrace/connectors/file"
 	"github.com/millrace/millrace/connectors/http"
@@ -32,6 +33,7 @@ import (
 func Catalog() *core.Catalog {
 	return &core.Catalog{
 		Sources: []core.Type[core.Source]{
+			avro.Source,
 			exec.Source,
 			http.Source,
 			netcat.Source,
@@ -51,6 +53,7 @@ func Catalog() *core.Catalog {
 			spillable.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
+			avro.Sink,
 			fileroll.Sink,
 			http.Sink,
 			logger.Sink,

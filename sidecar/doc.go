@@ -6,6 +6,7 @@
 //	                        ├─ validate ────── the same, as far as Build
 //	                        ├─ help, docs ──── the keys of every type in Catalog
 //	                        ├─ healthcheck ─── asks an agent's admin server
+//	                        ├─ avro-client ─── package client
 //	                        └─ tail, version
 //
 // A running agent has two doors of its own. The admin server (--admin) shows

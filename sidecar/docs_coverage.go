@@ -160,10 +160,10 @@ func (c *coverage) table(t flumeType, docs []conf.KeyDoc, make func() conf.Binde
 }
 
 func standing(standard string) string {
-	switch {
-	case standard == "":
+	switch standard {
+	case "":
 		return ""
-	case standard == "required":
+	case "required":
 		return "**required**"
 	}
 	return "`" + conf.TableCell(standard) + "`"

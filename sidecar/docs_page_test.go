@@ -90,7 +90,7 @@ func TestPages(t *testing.T) {
 		{"no block", strings.Replace(goodPage, "```properties", "```text", 1), "has no example"},
 		{"faulty example", strings.Replace(goodPage, "= seq", "= sequ", 1), "README.md:9: error: a1.sources.r1.type"},
 		{"only a warning", strings.Replace(goodPage, "= memory", "= memory\na1.channels.c1.capactiy = 5", 1), "README.md:12: error: a1.channels.c1.capactiy: unknown key"},
-		{"no agent", strings.Replace(goodPage, "a1.", "", -1), "declares no agent"},
+		{"no agent", strings.ReplaceAll(goodPage, "a1.", ""), "declares no agent"},
 		{"relative link", strings.Replace(goodPage, "None.", "[x](../y.md)", 1), "relative link"},
 		{"absolute link", strings.Replace(goodPage, "None.", "[x](https://example.org) and [y](#z)", 1), ""},
 		{"not closed", strings.Replace(goodPage, "<!-- /page -->", "", 1), "is not closed"},

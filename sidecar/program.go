@@ -25,6 +25,7 @@ const (
 type Program struct {
 	Args           []string // Args[0] is the name it was called by
 	Env            func(name string) (string, bool)
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Signals        <-chan os.Signal // the first drains, the second stops; SIGHUP reloads
 	deaf           bool             // the system tells of no changed files: for tests
@@ -36,7 +37,7 @@ func Main() {
 	if len(os.Args) > 1 && isAgent(os.Args[1]) { // everything else has nothing to drain, and ends as any process does
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	}
-	os.Exit(Run(Program{Args: os.Args, Env: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}))
+	os.Exit(Run(Program{Args: os.Args, Env: os.LookupEnv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}))
 }
 
 // isAgent tells whether a word is the command that runs an agent; node is what
@@ -58,6 +59,7 @@ func commands() []command {
 		{"schema", "print the JSON schema of a configuration: every type with its keys", (*Program).schema},
 		{"healthcheck", "ask a running agent whether it is well", (*Program).healthcheck},
 		{"channel", "look into a file channel, or bring Flume's along: channel fsck|cat|export|import", (*Program).channel},
+		{"avro-client", "send the lines of files, or of standard input, to an agent's avro source", (*Program).avroClient},
 		{"docs", "write the reference of all types into a source tree", (*Program).docs},
 		{"tail", "follow files as tail does, for images without it: tail -F FILE", (*Program).tail},
 		{"version", "say what this is", (*Program).version},
@@ -66,8 +68,7 @@ func commands() []command {
 
 // laterCommands are Flume's that this version lacks.
 var laterCommands = map[string]string{
-	"avro-client": "avro-client is not in this version yet; send lines to an agent's netcat, syslog or http source",
-	"tool":        "Flume's integrity tool has its successor in: channel fsck",
+	"tool": "Flume's integrity tool has its successor in: channel fsck",
 }
 
 // Run does what p.Args say and returns the exit code.

@@ -42,7 +42,6 @@ func TestCommandLine(t *testing.T) {
 		{"help, one dash", "-help", nil, exitOK, "healthcheck"},
 		{"version", "version", nil, exitOK, "Source code repository"},
 		{"version as an option", "--version", nil, exitOK, "Revision: "},
-		{"Flume's client", "avro-client -H localhost -p 1", nil, exitUsage, "not in this version yet"},
 		{"Flume's tools", "tool FCINTEGRITYTOOL", nil, exitUsage, "channel fsck"},
 
 		{"agent without a file", "agent -n a1", nil, exitUsage, "use --conf-file"},
