@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +43,8 @@ type agentOptions struct {
 }
 
 const (
-	onlyFiles  = "configurations are read from files in this version: use --conf-file"
+	noKeeper   = "configurations are not read from ZooKeeper: put the node's text into a file, or serve it for --conf-uri http://..."
+	noBackup   = "no copy of the configuration is kept: give --conf-file a file of your own"
 	noProvider = "Java classes are not loaded: use --conf-file"
 )
 
@@ -54,7 +56,7 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	}
 	f := newFlags(p, "agent")
 	o.source.flags(f)
-	f.String(&o.confDir, "conf", "c", "DIR", "Flume's configuration directory; nothing in it is used")
+	f.String(&o.confDir, "conf", "c", "DIR", "Flume's configuration directory; nothing in it is used but by --conf-uri classpath:")
 	f.Bool(&o.noReload, "no-reload-conf", "", "do not read a changed configuration again, nor at SIGHUP")
 	f.Seconds(&o.poll, "poll-interval", "i", "how often to look at the configuration, besides whenever the system tells of a change; 0: as by default (default 30)")
 	f.String(&o.adminAddr, "admin", "", "ADDR", "where the admin server listens, off for nowhere (default "+defaultAdmin+")")
@@ -65,7 +67,8 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	f.add(valueFunc(func(text string) error { return o.logLevel.UnmarshalText([]byte(text)) }),
 		"log-level", "", "LEVEL", "debug, info, warn or error (default info)")
 	f.Bool(&o.validateOnly, "validate-only", "", "check the configuration and end")
-	f.Refuse(onlyFiles, "backup-directory", "b", "conf-uri", "u", "zkConnString", "z", "zkBasePath", "p", "conf-user", "user", "conf-password", "pwd")
+	f.Refuse(noKeeper, "zkConnString", "z", "zkBasePath", "p")
+	f.Refuse(noBackup, "backup-directory", "b")
 	f.Refuse(noProvider, "auth-provider", "a", "conf-provider", "prov", "classpath", "C", "plugins-path")
 	if code, ok := f.parse(args); !ok {
 		return nil, code, false
@@ -77,11 +80,18 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	var err error
 	if o.poll == 0 {
 		o.poll = defaultPoll
+		if slices.ContainsFunc(o.uris, isWeb) {
+			o.poll = webPoll
+		}
 	}
 	o.monitor, err = readMonitor(sys)
+	if err == nil {
+		err = o.places(o.confDir)
+	}
 	switch {
+	case err != nil:
 	case len(o.files) == 0:
-		err = errors.New("no configuration was named: use --conf-file")
+		err = errors.New("no configuration was named: use --conf-file or --conf-uri")
 	case o.strict && o.lenient:
 		err = errors.New("--strict and --lenient exclude each other")
 	}
@@ -97,7 +107,7 @@ func (p *Program) agent(args []string) int {
 		return code
 	}
 	log := newLog(p.Stderr, o.logForm, o.logLevel)
-	text := takeSnapshot(o.files)
+	text := takeSnapshot(o.files, o.logins)
 	o.read = text.read
 	c, faults := o.load(p)
 	if o.logForm == "json" {

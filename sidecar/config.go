@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -16,7 +17,10 @@ import (
 
 // source is where a configuration comes from: what agent and validate have in common.
 type source struct {
-	files           []string
+	files           []string // paths, and URLs without what is secret in them
+	uris            []string
+	user, password  string
+	logins          map[string]*url.Userinfo // by URL
 	name            string
 	strict, lenient bool
 	offline         bool
@@ -31,6 +35,9 @@ func (s *source) isLenient(p *Program) bool {
 
 func (s *source) flags(f *flags) {
 	f.List(&s.files, "conf-file", "f", "FILE", "configuration; a later file overrides an earlier one")
+	f.List(&s.uris, "conf-uri", "u", "URI", "configuration instead of files: file, http, https, or classpath for a file below --conf")
+	f.String(&s.user, "conf-user", "user", "NAME", "user for a configuration over HTTP")
+	f.String(&s.password, "conf-password", "pwd", "PASSWORD", "and the password; better given in the environment")
 	f.String(&s.name, "name", "n", "NAME", "the agent's name; may be left out where the configuration has one agent")
 	f.Bool(&s.strict, "strict", "", "make errors of warnings")
 	f.Bool(&s.lenient, "lenient", "", "as Flume: leave faulty components out and start the rest; implied by the name flume-ng")
@@ -135,12 +142,16 @@ func (p *Program) validate(args []string) int {
 	if f.set.NArg() > 0 { // validate FILE... is what one types
 		s.files = append(s.files, f.set.Args()...)
 	}
+	if err := s.places(""); err != nil {
+		return f.wrong(err.Error())
+	}
 	if s.strict && s.lenient {
 		return f.wrong("--strict and --lenient exclude each other")
 	}
 	if len(s.files) == 0 {
 		return f.wrong("no configuration was named: use --conf-file")
 	}
+	s.read = takeSnapshot(s.files, s.logins).read
 	v, parts := s.verdict(p)
 	if format == "json" {
 		e := json.NewEncoder(p.Stdout)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,9 @@ type fileText struct {
 	text []byte
 	err  error
 	once bool // it is no regular file, and can be read only once
+
+	login *url.Userinfo // of a URL
+	said  fetched
 }
 
 // read is conf.Options.ReadFile.
@@ -35,11 +39,11 @@ func (s snapshot) read(name string) ([]byte, error) {
 	return nil, &os.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-// takeSnapshot reads the files.
-func takeSnapshot(files []string) snapshot {
+// takeSnapshot reads the files, and the URLs among them with those logins.
+func takeSnapshot(files []string, logins map[string]*url.Userinfo) snapshot {
 	s := make(snapshot, len(files))
 	for i, name := range files {
-		s[i] = readText(name)
+		s[i] = fileText{name: name, login: logins[name]}.again()
 	}
 	return s
 }
@@ -49,10 +53,26 @@ func (s snapshot) again() snapshot {
 	now := slices.Clone(s)
 	for i, f := range s {
 		if !f.once {
-			now[i] = readText(f.name)
+			now[i] = f.again()
 		}
 	}
 	return now
+}
+
+// again reads the file once more. What comes from a server that cannot be asked
+// any more is what it was.
+func (t fileText) again() fileText {
+	if !isWeb(t.name) {
+		return readText(t.name)
+	}
+	text, said, fresh, err := fetch(t.name, t.login, t.said)
+	switch {
+	case fresh:
+		t.text, t.said, t.err = text, said, err
+	case t.text == nil:
+		t.err = err
+	}
+	return t
 }
 
 // readText reads no more than it takes to see that a file is too large.
@@ -134,6 +154,9 @@ func (w *watch) follow() {
 		}
 	}
 	for _, name := range w.files {
+		if isWeb(name) {
+			continue
+		}
 		add(filepath.Dir(name))
 		if real, err := filepath.EvalSymlinks(name); err == nil {
 			add(filepath.Dir(real))
