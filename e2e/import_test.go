@@ -22,60 +22,64 @@ import (
 // directories delivers.
 func TestImport(t *testing.T) {
 	for round := range pick(1, 6) {
-		dir := workDir(t)
-		theirs, ours, bare := filepath.Join(dir, "theirs"), filepath.Join(dir, "ours"), filepath.Join(dir, "bare")
-		for _, d := range []string{theirs, ours, bare} {
-			must(t, os.MkdirAll(filepath.Join(d, "out"), 0o755))
-		}
-		endFlume(t, theirs, 1+round%3, round%3 == 2)
-		for _, to := range []string{ours, bare} {
-			for _, d := range []string{"data1", "data2", "checkpoint"} {
-				must(t, os.CopyFS(filepath.Join(to, d), os.DirFS(filepath.Join(theirs, d))))
-			}
-		}
-		must(t, os.RemoveAll(filepath.Join(theirs, "out")))
-		must(t, os.MkdirAll(filepath.Join(theirs, "out"), 0o755))
-
-		data := func(d string) []string { return []string{filepath.Join(d, "data1"), filepath.Join(d, "data2")} }
-		_, errs, code := millrace(t, nil, append([]string{"channel", "import", "--checkpoint", filepath.Join(ours, "checkpoint")}, data(ours)...)...)
-		if code != 0 {
-			t.Fatalf("import: %d: %s", code, errs)
-		}
-		_, errs, code = millrace(t, nil, append([]string{"channel", "import", "--to", filepath.Join(bare, "new")}, data(bare)...)...)
-		if code != 0 {
-			t.Fatalf("import without the checkpoint: %d: %s", code, errs)
-		}
-		mine := undelivered(t, data(ours)...)
-		replayed := undelivered(t, filepath.Join(bare, "new"))
-
-		service(t, vars{"E2E_DIR": theirs}, "flume.sh", "start", "a2", "scenarios/import.conf")
-		t.Cleanup(func() { _, _ = serviceErr(nil, "flume.sh", "stop", "a2") })
-		wait(t, func() bool { return countRolled(filepath.Join(theirs, "out")) >= len(mine) })
-		service(t, nil, "flume.sh", "stop", "a2")
-		want := events(t, filepath.Join(theirs, "out"))
-		t.Logf("round %d: Flume delivers %d events, imported %d, without the checkpoint %d", round, len(want), len(mine), len(replayed))
-		if len(want) == 0 {
-			t.Fatal("nothing was left to import: the test proves nothing")
-		}
-		// Flume gives back what was taken and not committed in no order; here all is in the order of the puts.
-		slices.SortFunc(want, func(a, b string) int { return cmp.Compare(numberOf(t, a), numberOf(t, b)) })
-		for _, part := range []string{" none=", " grün=€ = 1", " timestamp=", "sieben"} {
-			if !strings.Contains(joined(want), part) {
-				t.Errorf("no event has %q: the test proves less than it says", part)
-			}
-		}
-		same(t, "imported", want, mine)
-		same(t, "imported without the checkpoint", want, replayed)
-
-		// Once more does nothing, and an agent delivers it from where Flume's configuration says.
-		if _, errs, code := millrace(t, nil, append([]string{"channel", "import"}, data(ours)...)...); code == 0 || !strings.Contains(errs, "no data files") {
-			t.Errorf("imported twice: %d: %s", code, errs)
-		}
-		a := newAgent(t, ours, "import.conf", nil, "-n", "a2").start()
-		wait(t, func() bool { return countRolled(filepath.Join(ours, "out")) >= len(want) })
-		a.stop()
-		same(t, "delivered", want, events(t, filepath.Join(ours, "out")))
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) { importRound(t, round) })
 	}
+}
+
+func importRound(t *testing.T, round int) {
+	dir := workDir(t)
+	theirs, ours, bare := filepath.Join(dir, "theirs"), filepath.Join(dir, "ours"), filepath.Join(dir, "bare")
+	for _, d := range []string{theirs, ours, bare} {
+		must(t, os.MkdirAll(filepath.Join(d, "out"), 0o755))
+	}
+	endFlume(t, theirs, 1+round%3, round%3 == 2)
+	for _, to := range []string{ours, bare} {
+		for _, d := range []string{"data1", "data2", "checkpoint"} {
+			must(t, os.CopyFS(filepath.Join(to, d), os.DirFS(filepath.Join(theirs, d))))
+		}
+	}
+	must(t, os.RemoveAll(filepath.Join(theirs, "out")))
+	must(t, os.MkdirAll(filepath.Join(theirs, "out"), 0o755))
+
+	data := func(d string) []string { return []string{filepath.Join(d, "data1"), filepath.Join(d, "data2")} }
+	_, errs, code := millrace(t, nil, append([]string{"channel", "import", "--checkpoint", filepath.Join(ours, "checkpoint")}, data(ours)...)...)
+	if code != 0 {
+		t.Fatalf("import: %d: %s", code, errs)
+	}
+	_, errs, code = millrace(t, nil, append([]string{"channel", "import", "--to", filepath.Join(bare, "new")}, data(bare)...)...)
+	if code != 0 {
+		t.Fatalf("import without the checkpoint: %d: %s", code, errs)
+	}
+	mine := undelivered(t, data(ours)...)
+	replayed := undelivered(t, filepath.Join(bare, "new"))
+
+	service(t, vars{"E2E_DIR": theirs}, "flume.sh", "start", "a2", "scenarios/import.conf")
+	t.Cleanup(func() { _, _ = serviceErr(nil, "flume.sh", "stop", "a2") })
+	wait(t, func() bool { return countRolled(filepath.Join(theirs, "out")) >= len(mine) })
+	service(t, nil, "flume.sh", "stop", "a2")
+	want := events(t, filepath.Join(theirs, "out"))
+	t.Logf("round %d: Flume delivers %d events, imported %d, without the checkpoint %d", round, len(want), len(mine), len(replayed))
+	if len(want) == 0 {
+		t.Fatal("nothing was left to import: the test proves nothing")
+	}
+	// Flume gives back what was taken and not committed in no order; here all is in the order of the puts.
+	slices.SortFunc(want, func(a, b string) int { return cmp.Compare(numberOf(t, a), numberOf(t, b)) })
+	for _, part := range []string{" none=", " grün=€ = 1", " timestamp=", "sieben"} {
+		if !strings.Contains(joined(want), part) {
+			t.Errorf("no event has %q: the test proves less than it says", part)
+		}
+	}
+	same(t, "imported", want, mine)
+	same(t, "imported without the checkpoint", want, replayed)
+
+	// Once more does nothing, and an agent delivers it from where Flume's configuration says.
+	if _, errs, code := millrace(t, nil, append([]string{"channel", "import"}, data(ours)...)...); code == 0 || !strings.Contains(errs, "no data files") {
+		t.Errorf("imported twice: %d: %s", code, errs)
+	}
+	a := newAgent(t, ours, "import.conf", nil, "-n", "a2").start()
+	wait(t, func() bool { return countRolled(filepath.Join(ours, "out")) >= len(want) })
+	a.stop()
+	same(t, "delivered", want, events(t, filepath.Join(ours, "out")))
 }
 
 // endFlume lets a Flume run for some checkpoints, and ends it with events in its channel.
