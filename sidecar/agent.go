@@ -13,7 +13,6 @@ import (
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/vfs"
 )
 
 // defaultDrain is below the 30 seconds that Kubernetes grants a pod.
@@ -136,7 +135,7 @@ var errEventsLost = errors.New("events were left in a channel that does not keep
 func (p *Program) serve(o *agentOptions, c *conf.Agent, log *slog.Logger) error {
 	tune(p.Env, log)
 	a := core.NewAgent(c, core.World{
-		Log: log, FS: vfs.OS(), Dir: o.dir, Now: time.Now, Listen: listen, ListenPacket: listenPacket,
+		Log: log, FS: filesystem(), Dir: o.dir, Now: time.Now, Listen: listen, ListenPacket: listenPacket,
 		DrainTimeout: o.drain, RetryOpen: o.lenient || p.asFlume() && !o.strict,
 	})
 	admin, err := startAdmin(o, a, log)
