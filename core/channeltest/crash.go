@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,12 +19,15 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/vfs"
+	"github.com/millrace/millrace/core/vfs/points"
 )
 
 // CrashSubject is a durable channel that works on Env.FS below Env.Dir.
 type CrashSubject struct {
 	New  func() core.Channel
 	Keys map[string]string // small segments and little memory make the scenarios reach more
+	// Disk, if set, is put between the channel and the disk: for what a suite must find.
+	Disk func(vfs.FS) vfs.FS
 }
 
 // RunCrash runs seeded scenarios (puts, takes, acks, rollbacks, reopening,
@@ -35,7 +41,8 @@ type CrashSubject struct {
 //   - a source's position and its events, a sink's mark and its ack: both or neither
 //
 // MILLRACE_CRASH=n makes it n times longer (operations are sampled from at most
-// about 25 a seed otherwise); MILLRACE_SEED=s runs that one seed only.
+// about 25 a seed otherwise) and prints how often it crashed where;
+// MILLRACE_SEED=s runs that one seed only.
 func RunCrash(t *testing.T, s CrashSubject) {
 	scale, seeds := 1, uint64(8)
 	if n, err := strconv.Atoi(os.Getenv("MILLRACE_CRASH")); err == nil && n > 0 {
@@ -47,17 +54,59 @@ func RunCrash(t *testing.T, s CrashSubject) {
 	} else {
 		seeds *= uint64(scale)
 	}
+	crashed := crashes{}
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			ops := scenario(t, s, seed, 0)
-			step := max(1, ops/(25*scale))
-			for k := 1 + int(seed)%step; k <= ops; k += step {
-				if scenario(t, s, seed, k); t.Failed() {
-					t.Fatalf("seed %d, crash at operation %d of about %d", seed, k, ops)
-				}
-			}
+			crashed.seed(t, t, s, seed, scale)
 		})
 	}
+	if scale > 1 {
+		t.Log(crashed)
+	}
+}
+
+// crashes counts crashes by fault point: of the process, and of the machine.
+type crashes map[string]*[2]int
+
+// seed runs the scenarios of one seed until one fails.
+func (c crashes) seed(t *testing.T, fail testing.TB, s CrashSubject, seed uint64, scale int) {
+	ops := c.scenario(t, fail, s, seed, 0)
+	step := max(1, ops/(25*scale))
+	for k := 1 + int(seed)%step; k <= ops; k += step {
+		if c.scenario(t, fail, s, seed, k); fail.Failed() {
+			fail.Errorf("seed %d, crash at operation %d of about %d", seed, k, ops)
+			return
+		}
+	}
+}
+
+func (c crashes) note(points []string, mode vfs.CrashMode) {
+	point := "at rest"
+	if n := len(points); n > 0 {
+		point = points[n-1]
+	}
+	if c[point] == nil {
+		c[point] = new([2]int)
+	}
+	if mode == vfs.KeepAll {
+		c[point][0]++
+	} else {
+		c[point][1]++
+	}
+}
+
+func (c crashes) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "file channel, judged by a model\n%-22s%12s%12s\n", "fault point", "kill", "power")
+	var all [2]int
+	for _, point := range slices.Sorted(maps.Keys(c)) {
+		n := c[point]
+		fmt.Fprintf(&b, "%-22s%12d%12d\n", point, n[0], n[1])
+		all[0] += n[0]
+		all[1] += n[1]
+	}
+	fmt.Fprintf(&b, "%-22s%12d%12d", "all", all[0], all[1])
+	return b.String()
 }
 
 // modelEvent is what the model knows of one event.
@@ -80,8 +129,9 @@ type modelPut struct {
 
 // world is one run of a scenario.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	s      CrashSubject
+	crash  crashes
 	rng    *rand.Rand
 	mem    *vfs.Mem
 	fault  *vfs.Fault
@@ -95,10 +145,10 @@ type world struct {
 
 // scenario runs one seed with a crash at operation k (0: none) and returns how
 // many operations there were.
-func scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int) {
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, s: s, rng: rand.New(rand.NewPCG(seed, 7)), mem: vfs.NewMem(), pos: map[string]int64{}}
-		w.fault = vfs.NewFault(w.mem)
+func (c crashes) scenario(t *testing.T, fail testing.TB, s CrashSubject, seed uint64, k int) (ops int) {
+	synctest.Test(t, func(*testing.T) {
+		w := &world{t: fail, s: s, crash: c, rng: rand.New(rand.NewPCG(seed, 7)), mem: vfs.NewMem(), pos: map[string]int64{}}
+		w.fault = vfs.NewNamedFault(w.mem, points.Name)
 		if k > 0 {
 			w.fault.Add(vfs.Rule{At: k, Crash: true, Short: w.rng.IntN(2) == 0})
 		}
@@ -128,6 +178,9 @@ func scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int) {
 }
 
 func open(fsys vfs.FS, s CrashSubject) (core.Channel, error) {
+	if s.Disk != nil {
+		fsys = s.Disk(fsys)
+	}
 	ch := s.New()
 	if _, faults := conf.Bind(ch, s.Keys); faults.HasErrors() {
 		return nil, fmt.Errorf("keys: %v", faults)

@@ -105,8 +105,7 @@ type tally struct {
 	bad    verdict                   // sums
 }
 
-// must is every fault point that there is: a new one has to be added here, and
-// one that cannot be reached any more shows.
+// newTally makes an empty one; each of the points has to be hit.
 func newTally(must []string) *tally {
 	t := &tally{hits: map[string]map[string]int{}}
 	for _, p := range must {
@@ -144,17 +143,27 @@ func (t *tally) total(how string) (n int) {
 	return n
 }
 
-// least is how often the point that was hit least was hit in any of these ways.
-func (t *tally) least(hows ...string) int {
+// least is how often the one of the points that was hit least was hit in any of these ways.
+func (t *tally) least(points []string, hows ...string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 1 << 30
-	for _, h := range t.hits {
+	for _, p := range points {
 		for _, how := range hows {
-			n = min(n, h[how])
+			n = min(n, t.hits[p][how])
 		}
 	}
 	return n
+}
+
+// unknown returns the points that are in no list: they belong into one.
+func (t *tally) unknown(lists ...[]string) (list []string) {
+	for p := range t.hits {
+		if !slices.Contains(slices.Concat(lists...), p) {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // rarest returns the points in the order of how seldom they were hit that way.
