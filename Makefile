@@ -31,7 +31,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	bash .ci/fuzz $(FUZZTIME)
 
 MODELS     ?= 8
-CRASHES    ?= 40
+CRASHES    ?= 80
 KILLS      ?= 10000
 KILLTIME   ?= 900
 
@@ -42,7 +42,7 @@ crash: ## end it at every fault point: 10,000 kills and power losses in one proc
 	MILLRACE_KILLS=$(KILLS) MILLRACE_KILLS_FOR=$(KILLTIME) go test -count=1 -timeout 60m -v -tags crashpoints -run SIGKILL ./e2e/crash | quiet
 
 crash-short: ## the same in two minutes
-	$(MAKE) crash MODELS=2 CRASHES=2 KILLS=400
+	$(MAKE) crash MODELS=2 CRASHES=4 KILLS=400
 
 check: tools ## format, vet, lint, generated docs, import rules, method pruning, size
 	bash .ci/check $(GOBIN)
