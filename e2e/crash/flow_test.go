@@ -76,7 +76,7 @@ func (f *flow) bind() (*conf.Agent, error) {
 	if f.wrong != nil && f.wrong.channel != nil {
 		channel.New = func() core.Channel { return f.wrong.channel(filechannel.Channel.New()) }
 	}
-	o := conf.FromText("a.conf", flowConfig)
+	o := conf.FromText("a.conf", flowConfig+f.keys)
 	loaded, faults := conf.Load(o)
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("%v", faults)
@@ -109,6 +109,7 @@ type flow struct {
 	logs  []string
 	table *tally
 	wrong *mutant // nil: the program as it is
+	keys  string  // more of the configuration
 	lives int
 	more  int // times that the logs are to grow in this life
 }
@@ -118,9 +119,9 @@ const linesAtOnce = 16
 
 // round runs one seed. It depends on nothing else, but for what the table says
 // has seldom been hit; aim, if it is set, is where all lives end.
-func round(t *testing.T, seed uint64, table *tally, wrong *mutant, aims []aim) (v verdict, err error) {
+func round(t *testing.T, seed uint64, table *tally, wrong *mutant, keys string, aims []aim) (v verdict, err error) {
 	synctest.Test(t, func(*testing.T) {
-		f := &flow{rng: rand.New(rand.NewPCG(seed, 11)), mem: vfs.NewMem(), made: map[string]int{}, logs: []string{"app"}, table: table, wrong: wrong}
+		f := &flow{rng: rand.New(rand.NewPCG(seed, 11)), mem: vfs.NewMem(), made: map[string]int{}, logs: []string{"app"}, table: table, wrong: wrong, keys: keys}
 		if f.rng.IntN(3) == 0 {
 			f.logs = append(f.logs, "web")
 		}
@@ -378,7 +379,7 @@ func TestFlow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := round(t, seed, newTally(flowPoints), nil, aims)
+		v, err := round(t, seed, newTally(flowPoints), nil, "", aims)
 		t.Logf("%v %v", v, err)
 		if err != nil || !v.good() {
 			t.Fail()
@@ -400,7 +401,7 @@ func TestFlow(t *testing.T) {
 					return
 				}
 				aims := plan(rand.New(rand.NewPCG(s, 5)), table)
-				v, err := round(t, s, table, nil, aims)
+				v, err := round(t, s, table, nil, "", aims)
 				table.round(v)
 				if err != nil || !v.good() {
 					t.Errorf("MILLRACE_CRASH_ROUND='%s': %v %v", roundText(s, aims), v, err)
@@ -425,6 +426,22 @@ func TestFlow(t *testing.T) {
 	for _, how := range []string{kill, power} {
 		if n := table.total(how); n < 125*scale {
 			t.Errorf("%s was tried %d times, want %d at least", how, n, 125*scale)
+		}
+	}
+}
+
+// TestFlowWithoutSync: with fsyncPerTransaction = false the process may still be killed anywhere.
+func TestFlowWithoutSync(t *testing.T) {
+	table := newTally(flowPoints)
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		aims := plan(rng, table)
+		for i := range aims {
+			aims[i].how = kill
+		}
+		v, err := round(t, seed, table, nil, "a1.channels.c.fsyncPerTransaction = false\na1.channels.c.fsyncInterval = 1\n", aims)
+		if err != nil || !v.good() {
+			t.Fatalf("%s: %v %v", roundText(seed, aims), v, err)
 		}
 	}
 }

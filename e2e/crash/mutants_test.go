@@ -178,7 +178,7 @@ func TestMutants(t *testing.T) {
 			table := newTally(flowPoints)
 			for seed := range uint64(most) {
 				aims := plan(rand.New(rand.NewPCG(seed, 5)), table)
-				v, err := round(t, seed, table, &m, aims)
+				v, err := round(t, seed, table, &m, "", aims)
 				if err != nil || !v.good() {
 					t.Logf("found in round %d: %v %v", seed, v, err)
 					return
