@@ -30,8 +30,19 @@ race: ## all Go tests under the race detector, and again with released memory po
 fuzz: ## every fuzz target for FUZZTIME each
 	bash .ci/fuzz $(FUZZTIME)
 
-crash: ## the channels with a log crashed after every file operation, longer than in make test
-	MILLRACE_CRASH=20 go test -count=1 -timeout 30m -run Crash ./core/channel/file ./core/channel/spillable ./connectors/file
+MODELS     ?= 8
+CRASHES    ?= 80
+KILLS      ?= 10000
+KILLTIME   ?= 900
+
+crash: ## end it at every fault point: 10,000 kills and power losses in one process, 10,000 SIGKILLs of real ones
+	@set -o pipefail; quiet() { grep -v '^\(=== \| *--- PASS\)'; }; \
+	MILLRACE_CRASH=$(MODELS) go test -count=1 -timeout 60m -v -run 'Crash|EveryByte' ./core/wal ./core/channeltest ./core/channel/file ./core/channel/spillable ./connectors/file | quiet && \
+	MILLRACE_CRASH=$(CRASHES) go test -count=1 -timeout 60m -v -run 'Flow|Mutants' ./e2e/crash | quiet && \
+	MILLRACE_KILLS=$(KILLS) MILLRACE_KILLS_FOR=$(KILLTIME) go test -count=1 -timeout 60m -v -tags crashpoints -run SIGKILL ./e2e/crash | quiet
+
+crash-short: ## the same in two minutes
+	$(MAKE) crash MODELS=2 CRASHES=4 KILLS=400
 
 check: tools ## format, vet, lint, generated docs, import rules, method pruning, size
 	bash .ci/check $(GOBIN)
@@ -65,5 +76,5 @@ packages: ## .deb, .rpm and .apk for each of ARCHES, in dist
 		done; \
 	done
 
-.PHONY: help run build test race fuzz crash check tools docs e2e e2e-long bench image packages
+.PHONY: help run build test race fuzz crash crash-short check tools docs e2e e2e-long bench image packages
 .DEFAULT_GOAL := help

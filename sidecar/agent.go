@@ -16,7 +16,6 @@ import (
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/vfs"
 )
 
 // defaultDrain is below the 30 seconds that Kubernetes grants a pod.
@@ -157,7 +156,7 @@ func (p *Program) serve(o *agentOptions, c *conf.Agent, text snapshot, log *slog
 	tune(p.Env, log)
 	var pool sockets
 	a := core.NewAgent(c, core.World{
-		Log: log, FS: vfs.OS(), Dir: o.dir, Now: time.Now, Listen: pool.Listen, ListenPacket: pool.ListenPacket,
+		Log: log, FS: filesystem(), Dir: o.dir, Now: time.Now, Listen: pool.Listen, ListenPacket: pool.ListenPacket,
 		DrainTimeout: o.drain, RetryOpen: o.isLenient(p), Handover: pool.Handover, Catalog: Catalog(),
 	})
 	r := &reloader{p: p, o: o, name: c.Name, a: a, log: log, tried: text, faulty: o.isLenient(p) && o.faulty(p, c.Name)}

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -35,21 +38,35 @@ func (p *Program) channel(args []string) int {
 	return exitUsage
 }
 
-// inspect opens the log in the directories that an option list names.
-func (p *Program) inspect(f *flags, args []string) (i *wal.Inspection, code int, ok bool) {
+// directories reads the command line: options and directories in any order.
+func directories(f *flags, args []string, what string) (dirs []string, code int, ok bool) {
 	if code, ok := f.parse(args); !ok {
 		return nil, code, false
 	}
-	dirs := f.set.Args()
+	for f.set.NArg() > 0 {
+		dirs = append(dirs, f.set.Arg(0))
+		if err := f.set.Parse(f.set.Args()[1:]); err != nil {
+			return nil, f.wrong(err.Error()), false
+		}
+	}
 	if len(dirs) == 0 {
-		return nil, f.wrong("name the channel's data directories (dataDirs)"), false
+		return nil, f.wrong("name " + what + " data directories (dataDirs)"), false
+	}
+	return dirs, exitOK, true
+}
+
+// inspect opens the log in the directories that the command line names.
+func (p *Program) inspect(f *flags, args []string) (i *wal.Inspection, dirs []string, code int, ok bool) {
+	dirs, code, ok = directories(f, args, "the channel's")
+	if !ok {
+		return nil, nil, code, false
 	}
 	i, err := wal.Inspect(vfs.OS(), dirs)
 	if err != nil {
 		p.complain(f.command + ": " + err.Error())
-		return nil, exitFailed, false
+		return nil, nil, exitFailed, false
 	}
-	return i, exitOK, true
+	return i, dirs, exitOK, true
 }
 
 // channelReport is what fsck says.
@@ -71,15 +88,12 @@ func (p *Program) channelFsck(args []string) int {
 	f := newFlags(p, "channel fsck")
 	format := "text"
 	f.OneOf(&format, "format", "form of the answer", "text", "json")
-	i, code, ok := p.inspect(f, args)
+	i, dirs, code, ok := p.inspect(f, args)
 	if !ok {
 		return code
 	}
 	defer i.Close()
-	r := channelReport{Dirs: f.set.Args(), Segments: or(i.Segments()), Positions: i.Positions(), Sinks: []string{}}
-	for name := range i.Marks() {
-		r.Sinks = append(r.Sinks, name)
-	}
+	r := channelReport{Dirs: dirs, Segments: or(i.Segments()), Positions: i.Positions(), Sinks: or(slices.Sorted(maps.Keys(i.Marks())))}
 	if err := i.Events(false, func(e wal.Event) error {
 		r.Read++
 		r.Bytes += int64(len(e.Body))
@@ -154,6 +168,9 @@ func (r *channelReport) print(w io.Writer) {
 			fmt.Fprintf(w, ", %s", count(int(x.Events), "event"))
 		}
 		fmt.Fprintf(w, ": %s\n", x.Text)
+	}
+	if len(r.Segments) == 0 && len(r.Problems) == 0 {
+		fmt.Fprintf(w, "%s: no segment of a file channel is there: nothing was put yet, or these are not its dataDirs\n", strings.Join(r.Dirs, ", "))
 	}
 	user := ""
 	if r.InUse {

@@ -16,7 +16,7 @@ func (p *Program) channelCat(args []string) int {
 	format, all := "text", false
 	f.OneOf(&format, "format", "text is one line an event; body is the bodies alone; json has everything", "text", "body", "json")
 	f.Bool(&all, "all", "a", "also those that are delivered, as long as their segment is there")
-	i, code, ok := p.inspect(f, args)
+	i, _, code, ok := p.inspect(f, args)
 	if !ok {
 		return code
 	}
@@ -74,7 +74,7 @@ func (p *Program) channelExport(args []string) int {
 	all := false
 	f.String(&out, "out", "o", "FILE", "where to save them, as lines of JSON; it must not be there yet")
 	f.Bool(&all, "all", "a", "also those that are delivered, as long as their segment is there")
-	i, code, ok := p.inspect(f, args)
+	i, _, code, ok := p.inspect(f, args)
 	if !ok {
 		return code
 	}

@@ -31,12 +31,9 @@ func (p *Program) channelImport(args []string) int {
 	var checkpoint, to string
 	f.String(&checkpoint, "checkpoint", "c", "DIR", "Flume's checkpointDir; without it all of the data files are replayed")
 	f.String(&to, "to", "", "DIR", "directory for the events; default: the first data directory itself, and Flume's files move into "+asideName+"/ there")
-	if code, ok := f.parse(args); !ok {
+	dirs, code, ok := directories(f, args, "Flume's")
+	if !ok {
 		return code
-	}
-	dirs := f.set.Args()
-	if len(dirs) == 0 {
-		return f.wrong("name Flume's data directories (dataDirs)")
 	}
 	place := to
 	if place == "" {

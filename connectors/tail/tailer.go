@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
+	"github.com/millrace/millrace/core/vfs"
 )
 
 const openFlags = os.O_RDONLY | syscall.O_NONBLOCK // a FIFO that took a file's place must not hold us
@@ -160,8 +161,11 @@ func (t *tailer) sender(ctx context.Context) {
 	}
 }
 
-// watch asks the system to tell of changes.
+// watch asks the system to tell of changes. It tells of its own files only.
 func (t *tailer) watch() {
+	if t.env.FS != vfs.OS() {
+		return
+	}
 	const buffered = 256 // more of them wait in the kernel, which joins equal ones
 	w, err := fsnotify.NewBufferedWatcher(buffered)
 	if err != nil {

@@ -136,7 +136,7 @@ func TestBrokenChannelsFailTheCrashSuite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(8) {
-				if faults := crashes(t, s, 2*seed, 1); len(faults) > 0 {
+				if faults := (crashes{}).seed(t, s, 2*seed, 1); len(faults) > 0 {
 					return
 				}
 			}

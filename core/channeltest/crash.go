@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/vfs"
+	"github.com/millrace/millrace/core/vfs/points"
 )
 
 // CrashSubject is a channel that works on Env.FS below Env.Dir.
@@ -28,6 +32,8 @@ type CrashSubject struct {
 	// The channel keeps no positions and marks, and what Close writes to the disk
 	// comes in any order.
 	Spills bool
+	// Disk, if set, is put between the channel and the disk: for what a suite must find.
+	Disk func(vfs.FS) vfs.FS
 }
 
 // RunCrash runs seeded scenarios (puts, takes, acks, rollbacks, reopening,
@@ -44,7 +50,8 @@ type CrashSubject struct {
 // batch that was answered, is there; what a Close found in memory as well.
 //
 // MILLRACE_CRASH=n makes it n times longer (operations are sampled from at most
-// about 25 a seed otherwise); MILLRACE_SEED=s runs that one seed only.
+// about 25 a seed otherwise) and prints how often it crashed where;
+// MILLRACE_SEED=s runs that one seed only.
 func RunCrash(t *testing.T, s CrashSubject) {
 	scale, seeds := 1, uint64(8)
 	if n, err := strconv.Atoi(os.Getenv("MILLRACE_CRASH")); err == nil && n > 0 {
@@ -56,26 +63,62 @@ func RunCrash(t *testing.T, s CrashSubject) {
 	} else {
 		seeds *= uint64(scale)
 	}
+	crashed := crashes{}
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			for _, fault := range crashes(t, s, seed, scale) {
+			for _, fault := range crashed.seed(t, s, seed, scale) {
 				t.Error(fault)
 			}
 		})
 	}
+	if scale > 1 {
+		t.Log(crashed)
+	}
 }
 
-// crashes runs one seed with crashes at operations spread over it, until one
-// shows faults. It returns them.
-func crashes(t *testing.T, s CrashSubject, seed uint64, scale int) []string {
-	ops, faults := scenario(t, s, seed, 0)
+// crashes counts crashes by fault point: of the process, and of the machine.
+type crashes map[string]*[2]int
+
+// seed runs one seed with crashes at operations spread over it, until one shows
+// faults. It returns them.
+func (c crashes) seed(t *testing.T, s CrashSubject, seed uint64, scale int) []string {
+	ops, faults := c.scenario(t, s, seed, 0)
 	step := max(1, ops/(25*scale))
 	for k := 1 + int(seed)%step; k <= ops && len(faults) == 0; k += step {
-		if _, faults = scenario(t, s, seed, k); len(faults) > 0 {
+		if _, faults = c.scenario(t, s, seed, k); len(faults) > 0 {
 			faults = append(faults, fmt.Sprintf("seed %d, crash at operation %d of about %d", seed, k, ops))
 		}
 	}
 	return faults
+}
+
+func (c crashes) note(points []string, mode vfs.CrashMode) {
+	point := "at rest"
+	if n := len(points); n > 0 {
+		point = points[n-1]
+	}
+	if c[point] == nil {
+		c[point] = new([2]int)
+	}
+	if mode == vfs.KeepAll {
+		c[point][0]++
+	} else {
+		c[point][1]++
+	}
+}
+
+func (c crashes) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "a channel, judged by a model\n%-22s%12s%12s\n", "fault point", "kill", "power")
+	var all [2]int
+	for _, point := range slices.Sorted(maps.Keys(c)) {
+		n := c[point]
+		fmt.Fprintf(&b, "%-22s%12d%12d\n", point, n[0], n[1])
+		all[0] += n[0]
+		all[1] += n[1]
+	}
+	fmt.Fprintf(&b, "%-22s%12d%12d", "all", all[0], all[1])
+	return b.String()
 }
 
 // modelEvent is what the model knows of one event.
@@ -103,6 +146,7 @@ func (p *modelPut) answered() bool { return p.stored.Load() || p.failed.Load() }
 // world is one run of a scenario.
 type world struct {
 	s      CrashSubject
+	crash  crashes
 	faults []string
 	clean  bool // the disk never fails
 	rng    *rand.Rand
@@ -126,10 +170,10 @@ func (w *world) follows(a, b int) bool { return a < b || a < w.fresh && b < w.fr
 
 // scenario runs one seed with a crash at operation k (0: none) and returns how
 // many operations there were, and what was wrong.
-func scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int, faults []string) {
+func (c crashes) scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int, faults []string) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{s: s, clean: seed%2 == 0, rng: rand.New(rand.NewPCG(seed, 7)), mem: vfs.NewMem(), pos: map[string]int64{}}
-		w.fault = vfs.NewFault(w.mem)
+		w := &world{s: s, crash: c, clean: seed%2 == 0, rng: rand.New(rand.NewPCG(seed, 7)), mem: vfs.NewMem(), pos: map[string]int64{}}
+		w.fault = vfs.NewNamedFault(w.mem, points.Name)
 		if k > 0 {
 			w.fault.Add(vfs.Rule{At: k, Crash: true, Short: w.rng.IntN(2) == 0})
 		}
@@ -160,6 +204,9 @@ func scenario(t *testing.T, s CrashSubject, seed uint64, k int) (ops int, faults
 }
 
 func openOn(fsys vfs.FS, s CrashSubject) (core.Channel, error) {
+	if s.Disk != nil {
+		fsys = s.Disk(fsys)
+	}
 	ch := s.New()
 	if _, faults := conf.Bind(ch, s.Keys); faults.HasErrors() {
 		return nil, fmt.Errorf("keys: %v", faults)

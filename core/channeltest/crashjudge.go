@@ -16,7 +16,9 @@ import (
 // after opens the channel on what the disk could hold now, perhaps with more
 // crashes while it recovers, and judges it.
 func (w *world) after(rng *rand.Rand) {
-	disk := w.mem.CrashClone(rng, vfs.CrashMode(rng.IntN(vfs.CrashModes)))
+	mode := vfs.CrashMode(rng.IntN(vfs.CrashModes))
+	w.crash.note(w.fault.Struck(), mode)
+	disk := w.mem.CrashClone(rng, mode)
 	for range rng.IntN(3) { // the power fails again during recovery
 		fault := vfs.NewFault(disk, vfs.Rule{At: 1 + rng.IntN(12), Crash: true})
 		if ch, err := openOn(fault, w.s); err == nil {

@@ -156,6 +156,9 @@ func (p *replay) seed(c *checkpoint) {
 		p.add(x)
 	}
 	for _, t := range c.puts {
+		// A set, as Flume writes it. One transaction's puts are in the files of one
+		// directory, whose numbers ascend: where they are is the order of the puts.
+		slices.SortFunc(t.pointers, func(a, b pointer) int { return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.offset, b.offset)) })
 		p.open[t.transaction] = append(p.open[t.transaction], t.pointers...)
 	}
 	for _, t := range c.takes {

@@ -21,7 +21,8 @@
 // write order, and what was in flight then; records up to there are passed
 // over. Without a good checkpoint everything is replayed, as Flume does. Takes
 // that were in flight at the checkpoint and never committed go back to the
-// front, in the order of their puts (Flume gives them back in no order).
+// front, in the order of their puts (Flume gives them back in no order). The
+// puts of a transaction that was open at the checkpoint keep their order too.
 //
 // Source: Flume's org.apache.flume.channel.file (Log, ReplayHandler,
 // EventQueueBackingStoreFileV3, FlumeEventQueue, LogFileV3).

@@ -206,6 +206,23 @@ func (w *writer) ring(order int64, head uint64, state uint64, q []pointer, takes
 	w.file("/c/inflightputs", inflightFile(nil))
 }
 
+// A put transaction that was open at the checkpoint is there as a set: its events come in the order of the puts.
+func TestPutsInFlight(t *testing.T) {
+	w := newWriter(t)
+	p1 := w.put("/a/log-1", 10, "one")
+	p2 := w.put("/a/log-1", 10, "two")
+	p3 := w.put("/a/log-1", 10, "three")
+	order := w.order
+	w.put("/a/log-1", 10, "four")
+	w.commit("/a/log-1", 10, put)
+	w.ring(order, 0, 0, nil, nil)
+	w.file("/c/inflightputs", inflightFile([]inflight{{10, []pointer{{1, p2}, {1, p3}, {1, p1}}}}))
+	got, b := w.bodies("/c")
+	if want := []string{"one", "two", "three", "four"}; !slices.Equal(got, want) || b.Checkpoint != "used" {
+		t.Fatalf("%q, %+v", got, b.Report)
+	}
+}
+
 func TestCheckpoint(t *testing.T) {
 	w := newWriter(t)
 	p1 := w.put("/a/log-1", 10, "one")

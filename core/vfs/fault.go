@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -38,6 +39,7 @@ var ErrCrashed = errors.New("the machine has crashed (fault injection)")
 type Rule struct {
 	Kind  Kind   // OpAny: whatever changes something
 	Path  string // pattern for the base name, as in filepath.Match; empty: any
+	Point string // the name the operation has by the Fault's Namer; empty: any
 	At    int    // the 1-based number of the matching operation at which it strikes
 	Times int    // and how many matching ones in a row; 0: one; negative: all later ones
 	Err   error  // what is returned; for a failed Sync of a Mem the unsynced pages are lost
@@ -45,13 +47,20 @@ type Rule struct {
 	Crash bool   // the operation may be half done, and everything later fails with ErrCrashed
 }
 
+// Namer gives an operation that changes something the name of its fault point:
+// what it does to which file. p is what a write writes, else nil.
+type Namer func(k Kind, name string, p []byte) string
+
 // Fault is an FS that follows a script. It may be changed at any time.
 type Fault struct {
 	inner   FS
+	namer   Namer
 	mu      sync.Mutex
 	rules   []*rule
 	ops     int
 	counts  map[Kind]int
+	points  []string // of all operations so far, with a namer
+	struck  []string // those at which a rule struck
 	crashed bool
 }
 
@@ -65,6 +74,27 @@ func NewFault(inner FS, script ...Rule) *Fault {
 	f := &Fault{inner: inner, counts: map[Kind]int{}}
 	f.Add(script...)
 	return f
+}
+
+// NewNamedFault wraps inner and gives its operations names.
+func NewNamedFault(inner FS, namer Namer, script ...Rule) *Fault {
+	f := NewFault(inner, script...)
+	f.namer = namer
+	return f
+}
+
+// Points returns the fault points of all operations so far, in order.
+func (f *Fault) Points() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.points)
+}
+
+// Struck returns the fault points at which rules have struck, in order.
+func (f *Fault) Struck() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.struck)
 }
 
 // Add appends rules; their counting starts now.
@@ -118,15 +148,20 @@ var errIO = errors.New("input/output error")
 
 // enter judges one operation: err is what it returns; do says whether it is
 // done nevertheless (wholly, or half with short).
-func (f *Fault) enter(k Kind, name string) (do, short bool, err error) {
+func (f *Fault) enter(k Kind, name string, p []byte) (do, short bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.crashed {
 		return false, false, ErrCrashed
 	}
 	changes := k != OpRead && k != OpOpen
+	point := ""
 	if changes {
 		f.ops++
+		if f.namer != nil {
+			point = f.namer(k, name, p)
+			f.points = append(f.points, point)
+		}
 	}
 	f.counts[k]++
 	for _, r := range f.rules {
@@ -138,11 +173,15 @@ func (f *Fault) enter(k Kind, name string) (do, short bool, err error) {
 				continue
 			}
 		}
+		if r.Point != "" && r.Point != point {
+			continue
+		}
 		r.seen++
 		times := max(r.Times, 1)
 		if r.seen < r.At || r.Times >= 0 && r.seen >= r.At+times {
 			continue
 		}
+		f.struck = append(f.struck, point)
 		if r.Crash {
 			f.crashed = true
 			// What changes memory only may have happened; a sync has not.
@@ -155,7 +194,7 @@ func (f *Fault) enter(k Kind, name string) (do, short bool, err error) {
 
 // run does one operation that is done wholly or not at all.
 func (f *Fault) run(k Kind, name string, op func() error) error {
-	do, _, err := f.enter(k, name)
+	do, _, err := f.enter(k, name, nil)
 	if do {
 		if e := op(); err == nil {
 			err = e
@@ -170,7 +209,7 @@ func (f *Fault) OpenFile(name string, flag int, perm fs.FileMode) (File, error) 
 	if flag&(os.O_CREATE|os.O_TRUNC) != 0 {
 		k = OpCreate
 	}
-	do, _, err := f.enter(k, name)
+	do, _, err := f.enter(k, name, nil)
 	if !do {
 		return nil, err
 	}
@@ -263,7 +302,7 @@ func (t *faultFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (t *faultFile) write(p []byte, op func([]byte) (int, error)) (n int, err error) {
-	do, short, err := t.f.enter(OpWrite, t.Name())
+	do, short, err := t.f.enter(OpWrite, t.Name(), p)
 	if short {
 		p = p[:len(p)/2]
 	}
@@ -285,7 +324,7 @@ func (t *faultFile) Allocate(off, n int64) error {
 }
 
 func (t *faultFile) Sync() error {
-	do, _, err := t.f.enter(OpSync, t.Name())
+	do, _, err := t.f.enter(OpSync, t.Name(), nil)
 	if do && err == nil {
 		return t.File.Sync()
 	}

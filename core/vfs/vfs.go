@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is a file system. All methods may be called from any goroutine; errors
@@ -57,7 +58,9 @@ type File interface {
 var ErrLocked = errors.New("locked by another process or component")
 
 // MakeDir makes dir and the parents it lacks, and syncs each directory that
-// got a new name in it, so that dir survives a crash.
+// got a new name in it, so that dir survives a crash. Where dir is there
+// already, whoever made it may have been killed before that sync: its parent is
+// synced too, unless it is of a kind where that cannot be.
 func MakeDir(fsys FS, dir string, perm fs.FileMode) error {
 	dir = filepath.Clean(dir)
 	info, err := fsys.Stat(dir)
@@ -65,7 +68,13 @@ func MakeDir(fsys FS, dir string, perm fs.FileMode) error {
 		if !info.IsDir() {
 			return fmt.Errorf("%s is not a directory", dir)
 		}
-		return nil
+		err := fsys.SyncDir(filepath.Dir(dir))
+		for _, other := range []error{fs.ErrPermission, syscall.EROFS, syscall.EINVAL, errors.ErrUnsupported} {
+			if errors.Is(err, other) { // not a directory that we, or one like us, have written to
+				return nil
+			}
+		}
+		return err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err

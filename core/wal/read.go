@@ -114,7 +114,7 @@ func (l *Log) readOnce(file vfs.File, salt uint32, skip Ranges, c *Chunk) error 
 	n := min(r.End-r.Off, readTarget)
 	for {
 		if n <= 0 { // the rest of the sequences is not where it should be
-			l.lose(c, r.Seqs)
+			l.lose(c, r.Seqs, skip)
 			return nil
 		}
 		blk := core.NewBlock(int(n))
@@ -136,7 +136,7 @@ func (l *Log) readOnce(file vfs.File, salt uint32, skip Ranges, c *Chunk) error 
 			return nil
 		case short || need > r.End-r.Off: // the frame ends beyond the segment
 			l.damage(r)
-			l.lose(c, r.Seqs)
+			l.lose(c, r.Seqs, skip)
 			return nil
 		}
 		n = need
@@ -167,7 +167,7 @@ func (l *Log) frames(file vfs.File, b []byte, salt uint32, skip Ranges, c *Chunk
 			s := scanner{f: file, salt: salt, off: r.Off, end: r.End}
 			off, err := s.search(r.Off + align)
 			if errors.Is(err, io.EOF) {
-				l.lose(c, r.Seqs)
+				l.lose(c, r.Seqs, skip)
 				return 0, nil
 			}
 			if err != nil {
@@ -179,7 +179,7 @@ func (l *Log) frames(file vfs.File, b []byte, salt uint32, skip Ranges, c *Chunk
 			l.damage(r)
 		case p.bodies != nil:
 			if f.first > r.Seqs.From {
-				l.lose(c, Range{r.Seqs.From, f.first})
+				l.lose(c, Range{r.Seqs.From, f.first}, skip)
 			}
 			l.collect(&f, &p, size, skip, c)
 		}
@@ -218,14 +218,16 @@ func (l *Log) collect(f *frame, p *putPayload, size int64, skip Ranges, c *Chunk
 	})
 }
 
-// lose passes over sequences that are not to be found.
-func (l *Log) lose(c *Chunk, s Range) {
+// lose passes over sequences that are not to be found. Of those in skip nothing is lost.
+func (l *Log) lose(c *Chunk, s Range, skip Ranges) {
 	c.Lost.Add(s)
 	c.Rest.Seqs.From = s.To
-	l.problem(Problem{
-		Kind: Lost, Segment: strconv.FormatUint(c.Rest.Segment, 10), Offset: c.Rest.Off, Events: s.Len(),
-		Text: "events of the log cannot be read: their place is damaged; the file is kept",
-	})
+	if n := skip.Without(s).Len(); n > 0 {
+		l.problem(Problem{
+			Kind: Lost, Segment: strconv.FormatUint(c.Rest.Segment, 10), Offset: c.Rest.Off, Events: n,
+			Text: "events of the log cannot be read: their place is damaged; the file is kept",
+		})
+	}
 	l.damage(&c.Rest)
 }
 

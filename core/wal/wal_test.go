@@ -60,7 +60,7 @@ func put(t testing.TB, l *Log, bodies ...string) *Put {
 	return p
 }
 
-// all reads the whole backlog.
+// all reads the whole backlog; lost are undelivered events that are not to be found.
 func all(t testing.TB, l *Log) (bodies []string, lost uint64) {
 	t.Helper()
 	for _, b := range l.Backlog() {
@@ -82,7 +82,9 @@ func all(t testing.TB, l *Log) (bodies []string, lost uint64) {
 			for _, ev := range c.Batch.Events {
 				bodies = append(bodies, string(ev.Body))
 			}
-			lost += c.Lost.Len()
+			for _, r := range c.Lost {
+				lost += b.Acked.Without(r).Len()
+			}
 			e = c.Rest
 			c.Batch.Release()
 		}
