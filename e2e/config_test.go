@@ -91,7 +91,7 @@ func (v verdict) loses(text string) bool {
 		}
 	}
 	for _, kind := range []string{"sources", "sinks", "sinkgroups"} {
-		list := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(v.Agent) + `\.` + kind + `\s*[=: \t]\s*([^#\r\n]*)`)
+		list := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(v.Agent) + `\.` + kind + `\s*[=: \t][ \t]*([^#\r\n]*)`)
 		all := list.FindAllStringSubmatch(text, -1)
 		if len(all) == 0 {
 			continue

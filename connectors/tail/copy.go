@@ -161,7 +161,7 @@ func (t *tailer) succeeded(f *file) bool {
 	}
 	st.born = fileid.Born(open)
 	// Outside of the patterns it goes by the name of what it was copied from.
-	c := &file{id: fileid.Of(fi), dir: f.dir, group: f.group, name: f.name, path: f.path, headers: f.headers, st: st, open: open, changed: now, confirm: true}
+	c := &file{id: fileid.Of(fi), dir: f.dir, group: f.group, name: f.name, path: f.path, headers: f.headers, st: st, open: open, changed: now, confirm: true, copied: true}
 	t.follow(c)
 	name := filepath.Base(path)
 	if g := f.dir.match(name); g != nil && filepath.Dir(path) == f.dir.path {
@@ -182,10 +182,10 @@ func (t *tailer) succeeded(f *file) bool {
 	return true
 }
 
-// overwritten reports whether f is a file that no pattern leads to, and whose
+// overwritten reports whether f is a copy that no pattern leads to, and whose
 // content is not what it was.
 func (t *tailer) overwritten(f *file) bool {
-	if f.named || f.open == nil {
+	if f.named || !f.copied || f.open == nil {
 		return false
 	}
 	fi, err := f.open.Stat()
@@ -199,11 +199,11 @@ func (t *tailer) end(f *file) {
 }
 
 // replaced begins a new stream for f: its content is not what it was. What was
-// not read of it is looked for in a copy; rest says that there is some. A file
-// that no pattern leads to is released: its new content is not ours.
+// not read of it is looked for in a copy; rest says that there is some. A copy
+// that no pattern leads to is released: its new content is another copy.
 func (t *tailer) replaced(f *file) (rest bool) {
-	if !f.named {
-		t.log.Info("file that was rotated away has other content, it is left", "file", f.path)
+	if !f.named && f.copied {
+		t.log.Info("copy has other content, it is left", "of", f.path)
 		t.end(f)
 		return false
 	}

@@ -153,6 +153,7 @@ type file struct {
 	path    string // dir and name
 	real    string // where the path led to, if it was a symbolic link; else empty
 	named   bool   // the path still leads to it
+	copied  bool   // it is a copy that goes by the path of what it was made of
 	headers core.Headers
 
 	st   *stream

@@ -70,8 +70,8 @@ func TestCopytruncate(t *testing.T) {
 
 // Many a script copies over the last copy: cp app.log app.log.1 && : > app.log.
 func TestCopytruncateOverTheLastCopy(t *testing.T) {
-	for _, behind := range []bool{false, true} {
-		t.Run(fmt.Sprint("behind ", behind), func(t *testing.T) {
+	for _, how := range []string{"all read", "behind", "restarted"} {
+		t.Run(how, func(t *testing.T) {
 			r := newRig(t, `app\.log`)
 			r.start()
 			var all []string
@@ -84,18 +84,25 @@ func TestCopytruncateOverTheLastCopy(t *testing.T) {
 				half := text[:strings.Index(text, "\n")+1]
 				r.add("app.log", half)
 				r.wantSet(all[:len(all)-2]...)
-				if behind {
+				if how == "behind" {
 					r.out.Shut()
 				}
 				r.add("app.log", text[len(half):])
-				if !behind {
+				if how != "behind" {
 					r.wantSet(all...)
+				}
+				if how == "restarted" {
+					r.close()
 				}
 				data, err := os.ReadFile(r.path("app.log"))
 				r.check(err)
 				r.write("app.log.1", string(data))
 				r.check(os.Truncate(r.path("app.log"), 0))
-				r.out.Open()
+				if how == "restarted" {
+					r.start()
+				} else {
+					r.out.Open()
+				}
 				r.wantSet(all...)
 			}
 			if n := r.cell("bytes_lost_total"); n != 0 {

@@ -34,6 +34,7 @@ type record struct {
 	mtime  int64            // of the file when it was last read to its end, ns
 	texts  *lines.Positions // where lines are joined: pos is the least of them
 	real   string           // where the path led to, if that was a symbolic link
+	copied bool             // it is a copy of what had the path
 	taken  bool             // a file has it
 }
 
@@ -251,6 +252,9 @@ func appendRecords(to []byte, records []*record) []byte {
 			to = append(to, `,"real":`...)
 			to = appendGson(to, r.real)
 		}
+		if r.copied {
+			to = append(to, `,"copied":true`...)
+		}
 		to = append(to, '}')
 	}
 	return append(to, ']')
@@ -345,7 +349,7 @@ func parsePositions(data []byte) (entries []*record, bad damage) {
 			continue
 		}
 		e.anyDev = true
-		e.stream, e.real, e.tail, e.past, e.texts, e.born, e.mtime = "", "", fileid.Print{}, nil, nil, 0, 0
+		e.stream, e.real, e.tail, e.past, e.texts, e.born, e.mtime, e.copied = "", "", fileid.Print{}, nil, nil, 0, 0, false
 		entries = append(entries, e)
 	}
 }
@@ -403,6 +407,8 @@ func parseRecord(v jsontext.Value) (*record, error) {
 			r.stream = scalar(v)
 		case "real":
 			r.real = scalar(v)
+		case "copied":
+			r.copied = v.Kind() == 't'
 		case "file":
 			if v.Kind() != '"' {
 				return nil, errors.New("file is not a string")
@@ -550,7 +556,7 @@ func parseSide(data []byte) (records []*record, written []string, err error) {
 
 // record is what is kept of f.
 func (f *file) record() *record {
-	r := &record{id: f.id, path: f.path, real: f.real, stream: f.st.id, pos: f.st.stored(), tail: f.st.tail, born: f.st.born}
+	r := &record{id: f.id, path: f.path, real: f.real, copied: f.copied, stream: f.st.id, pos: f.st.stored(), tail: f.st.tail, born: f.st.born}
 	r.past = f.st.past[max(0, len(f.st.past)-maxPast):]
 	if f.st.joined {
 		p := f.st.positions()

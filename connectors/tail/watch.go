@@ -369,7 +369,7 @@ func (t *tailer) strays(d *dir) {
 			t.forget(r)
 			continue
 		}
-		f := &file{id: r.id, dir: d, group: g, name: name, path: r.path, real: r.real, changed: t.env.Now()}
+		f := &file{id: r.id, dir: d, group: g, name: name, path: r.path, real: r.real, copied: r.copied, changed: t.env.Now()}
 		t.resume(f, r, -1)
 		f.size, f.mtime = f.st.pos, f.read
 		t.header(f)
