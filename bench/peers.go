@@ -53,41 +53,48 @@ func (s *stage) flume(jars, conf string) func() (figure, error) {
 		if err := few.input(); err != nil {
 			return figure{}, err
 		}
-		mon, err := freePort()
-		if err != nil {
-			return figure{}, err
-		}
 		if err := few.config(dir, conf, 0); err != nil {
 			return figure{}, err
 		}
-		p, err := startFlume(dir, jars, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon))
-		if err != nil {
-			return figure{}, err
-		}
-		taken := func() int {
-			var all map[string]map[string]string
-			if get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) != nil {
-				return 0
-			}
-			n, _ := strconv.Atoi(all["CHANNEL.c"]["EventTakeSuccessCount"])
-			return n
-		}
-		var first time.Time // its start-up is not the row's matter
-		err = p.until(10*time.Minute, func() bool {
-			n := taken()
-			if n > 0 && first.IsZero() {
-				first = time.Now()
-			}
-			return n >= few.events
-		})
-		took := time.Since(first)
-		f, stopped := p.stop()
-		if err == nil {
-			err = stopped
-		}
-		f.wall, f.cpu = took*part, f.cpu*part
+		f, err := few.runFlume(dir, jars)
+		f.wall, f.cpu = f.wall*part, f.cpu*part
 		return f, err
 	}
+}
+
+// runFlume runs the flume.conf of dir until all events were taken. Its start-up is not counted.
+func (s *stage) runFlume(dir, jars string) (figure, error) {
+	mon, err := freePort()
+	if err != nil {
+		return figure{}, err
+	}
+	p, err := startFlume(dir, jars, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon))
+	if err != nil {
+		return figure{}, err
+	}
+	taken := func() int {
+		var all map[string]map[string]string
+		if get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) != nil {
+			return 0
+		}
+		n, _ := strconv.Atoi(all["CHANNEL.c"]["EventTakeSuccessCount"])
+		return n
+	}
+	var first time.Time
+	err = p.until(10*time.Minute, func() bool {
+		n := taken()
+		if n > 0 && first.IsZero() {
+			first = time.Now()
+		}
+		return n >= s.events
+	})
+	took := time.Since(first)
+	f, stopped := p.stop()
+	if err == nil {
+		err = stopped
+	}
+	f.wall = took
+	return f, err
 }
 
 // rsyslog tails the file with imfile and writes it with omfile.
