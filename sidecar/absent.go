@@ -21,8 +21,6 @@ func absent() []core.Absent {
 		// Sources that come in later versions.
 		no(source, "not in this version yet; until then send with http or syslogtcp",
 			"avro", pkg+"source.AvroSource"),
-		no(source, "not in this version yet; until then send with http",
-			"thrift", pkg+"source.ThriftSource"),
 		no(source, "not in this version yet",
 			"kafka", pkg+"source.kafka.KafkaSource"),
 
@@ -57,8 +55,6 @@ func absent() []core.Absent {
 		// Sinks that come in later versions.
 		no(sink, "not in this version yet",
 			"avro", pkg+"sink.AvroSink"),
-		no(sink, "not in this version yet",
-			"thrift", pkg+"sink.ThriftSink"),
 		no(sink, "not in this version yet",
 			"kafka", pkg+"sink.kafka.KafkaSink"),
 		no(sink, "not in this version yet; until then write with file_roll",
