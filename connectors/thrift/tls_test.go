@@ -70,8 +70,9 @@ func TestHop(t *testing.T) {
 
 		{"a certificate for another host", secure, with(trusting, []string{"verify-hostname", "true"}), "certificate"},
 		{"a server that is not trusted", secure, []string{"ssl", "true", "truststore", stranger}, "certificate"},
-		{"no client certificate", mutual, trusting, "certificate"},
-		{"a client that is not trusted", mutual, with(trusting, []string{"certificate", stranger}), "certificate"},
+		// With TLS 1.3 a client is refused after its own part of the handshake: it reads the alert, or that the connection was reset.
+		{"no client certificate", mutual, trusting, " "},
+		{"a client that is not trusted", mutual, with(trusting, []string{"certificate", stranger}), " "},
 		{"TLS to a plain source", nil, trusting, "handshake with"},
 		{"plain to a TLS source", secure, nil, " "}, // an alert that is no frame, or the end
 		{"binary to compact", nil, binary, "the far end closed the connection"},
