@@ -39,3 +39,10 @@ func kerberosKeys(k *conf.Keys, beside ...string) {
 		}
 	})
 }
+
+// hostsKey refuses the key that would lead Flume's client elsewhere than hostname does.
+func hostsKey(k *conf.Keys) {
+	k.Func("hosts", "words", "", "Not taken: use a sink for each host, and a sink group with processor.type failover or load_balance.", func(string) error {
+		return errors.New("is not taken by this sink: name the host in hostname and port, and use a sink for each host in a sink group with processor.type failover or load_balance")
+	})
+}

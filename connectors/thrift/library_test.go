@@ -413,3 +413,25 @@ func TestLibraryBytes(t *testing.T) {
 		}
 	}
 }
+
+// The old form of the binary protocol, without a version, is taken as Java takes it.
+func TestLibraryOldForm(t *testing.T) {
+	old := *libConf
+	no := false
+	old.TBinaryStrictWrite = &no
+	m := lib.NewTMemoryBuffer()
+	if err := libCall(t.Context(), lib.NewTBinaryProtocolConf(m, &old), 5, events("a", "b")); err != nil {
+		t.Fatal(err)
+	}
+	x, err := readCall(m.Bytes(), false)
+	if err != nil || x.name != methodBatch || x.seq != 5 {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	b := core.NewBatch()
+	defer b.Release()
+	d := decoder{maxEvents: 2}
+	if _, err := d.args(&x, b); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "the old form", events("a", "b"), b.Events)
+}

@@ -73,7 +73,8 @@ func (s *sink) Keys(k *conf.Keys) {
 	tlsconf.ClientKeys(k, &s.tls)
 	kerberosKeys(k, "client-principal", "client-keytab", "server-principal")
 	k.Inert("maxConnections", "has no effect: the sink has one connection, as in Flume; see max-in-flight")
-	k.Inert("client.type", "has no effect: this sink speaks Thrift; put several into a sink group for several hosts")
+	k.Inert("client.type", "has no effect: this sink speaks Thrift, as in Flume; put several into a sink group for several hosts")
+	hostsKey(k)
 	k.Int(&s.inFlight, "max-in-flight", defaultInFlight,
 		"Requests sent and not answered. Where it is not set, a far end that does not promise to keep their order across a failure (Flume does not) gets one at a time.").Must(conf.Range(1, 1024)).Since("1.0")
 	k.Check(func(r *conf.Report) { s.insist = r.IsSet("max-in-flight") })

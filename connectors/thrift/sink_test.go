@@ -502,6 +502,7 @@ func TestSinkKeys(t *testing.T) {
 		{[]string{"protocol", "binary", "maxConnections", "5", "client.type", "thrift", "kerberos", "false", "client-principal", "x"}, ""},
 		{[]string{"connection-reset-interval", "60"}, "write reset-connection-interval"}, // the name in Flume's guide
 		{[]string{"kerberos", "true", "server-principal", "x"}, "kerberos: is not supported with thrift"},
+		{[]string{"hosts", "a b"}, "is not taken by this sink"},
 		{[]string{"ssl", "true", "truststore", "t.jks", "trust-all-certs", "true"}, "no effect with trust-all-certs"},
 	} {
 		keys := map[string]string{"hostname": "h", "port": "1"}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sourcetest"
+	"github.com/millrace/millrace/core/suite"
 )
 
 func TestSuite(t *testing.T) {
@@ -64,6 +65,60 @@ func TestRecorded(t *testing.T) {
 
 // raw is a frame of those bytes.
 func raw(text ...[]byte) []byte { return putLength(append(make([]byte, 4), slices.Concat(text...)...)) }
+
+// Many clients at once, each with events one at a time and in batches.
+func TestManyClients(t *testing.T) {
+	in := start(t)
+	var clients sync.WaitGroup
+	for i := range 30 {
+		clients.Go(func() {
+			f := feed{dialer: dialer{compact: true, connect: suite.Deadline, request: suite.Deadline}}
+			for from := range 3 {
+				if got := f.send(in.Addr().String(), suite.Bodies(1000*i+100*from, 50)); len(got) != 50 {
+					t.Errorf("%d of 50 are taken", len(got))
+				}
+			}
+		})
+	}
+	clients.Wait()
+	got := in.Out.Bodies()
+	slices.Sort(got)
+	if n := len(slices.Compact(got)); n != 30*150 {
+		t.Errorf("%d different events", n)
+	}
+}
+
+// What a client does wrong that is not set up for this source is told in words.
+func TestHints(t *testing.T) {
+	one := map[bool][]byte{true: encoder{true}.batch(nil, 1, events("x"), false), false: encoder{false}.batch(nil, 1, events("x"), false)}
+	for _, x := range []struct {
+		compact bool // the source
+		text    []byte
+		want    string
+	}{
+		{true, one[true][4:], "without a frame"},
+		{false, one[false][4:], "without a frame"},
+		{true, []byte{0x16, 3, 1, 2, 0}, "may be TLS"},
+		{true, one[false], "a message of the binary protocol; protocol is compact here"},
+		{false, one[true], "a message of the compact protocol; protocol is binary here"},
+		{false, raw([]byte("hello, world")), "no message of the binary protocol"},
+		{true, raw([]byte("hello, world")), "no message of the compact protocol"},
+	} {
+		in := reader{src: bytes.NewReader(x.text), max: 1 << 20}
+		err := in.head()
+		if err == nil {
+			var frame []byte
+			if frame, err = in.body(); err != nil {
+				t.Fatal(err)
+			}
+			_, err = readCall(frame, x.compact)
+		}
+		in.release()
+		if err == nil || !errors.Is(err, errMalformed) || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%v, want %s", err, x.want)
+		}
+	}
+}
 
 // A frame that is none, or no request, ends its connection; another one goes on.
 func TestMalformed(t *testing.T) {
