@@ -56,13 +56,8 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 		}
 		c.nc = t
 	}
-	c.in = reader{src: c.nc, max: int(v.maxRequest), grant: func(more int) bool {
-		if !v.budget.take(int64(more), c.held) {
-			return false
-		}
-		c.held += int64(more)
-		return true
-	}}
+	c.in = reader{src: c.nc, max: int(v.maxRequest), grant: c.take}
+	c.dec.grant = c.takeHeaders
 	// The order to stop ends the wait for the next request.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Unix(1, 0)) })
 	err := c.run(ctx)
@@ -130,6 +125,27 @@ func (c *conn) deadline(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
+// take takes bytes of the budget for the request in the works.
+func (c *conn) take(more int) bool {
+	if !c.budget.take(int64(more), c.held) {
+		return false
+	}
+	c.held += int64(more)
+	return true
+}
+
+// takeHeaders is take for the headers of a request, which can become larger than
+// the request: its frame and they may have twice maxRequestBytes.
+func (c *conn) takeHeaders(bytes int) error {
+	if c.held+int64(bytes) > 2*c.maxRequest {
+		return &exception{internalError, "the headers of the batch are too large (maxRequestBytes): send fewer events at a time"}
+	}
+	if !c.take(bytes) {
+		return errBusy
+	}
+	return nil
+}
+
 // done gives back what the request in the works has of the budget.
 func (c *conn) done() {
 	c.budget.give(c.held)
@@ -146,8 +162,7 @@ func (c *conn) handle(frame []byte, busy bool) error {
 		return c.except(&x, unknownMethod, fmt.Sprintf("Invalid method name: '%s'", valid(x.name)))
 	}
 	if busy {
-		c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", errBusy))
-		return c.fail(&x)
+		return c.busy(&x)
 	}
 	received, accepted := &c.env.Metrics.AppendBatchReceived, &c.env.Metrics.AppendBatchAccepted
 	if x.name == methodAppend {
@@ -165,6 +180,8 @@ func (c *conn) handle(frame []byte, busy bool) error {
 	switch {
 	case errors.As(err, &fault):
 		return c.except(&x, fault.kind, fault.text)
+	case errors.Is(err, errBusy):
+		return c.busy(&x)
 	case err != nil:
 		return err
 	case c.refusing:
@@ -187,6 +204,12 @@ func (c *conn) handle(frame []byte, busy bool) error {
 		return c.fail(&x)
 	}
 	return c.except(&x, internalError, fmt.Sprintf("Internal error processing %s: %v", x.name, err))
+}
+
+// busy answers a request for which there is no memory now.
+func (c *conn) busy(x *call) error {
+	c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", errBusy))
+	return c.fail(x)
 }
 
 // fail answers FAILED: try again.

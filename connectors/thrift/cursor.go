@@ -180,6 +180,15 @@ func (c *cursor) foreign(b, other byte) string {
 	return "no message of the " + mine + " protocol"
 }
 
+// typeOf is the type with that number in the compact protocol.
+func (c *cursor) typeOf(number byte) byte {
+	typ := compactTypes[number]
+	if typ == typeNone {
+		c.fail(fmt.Sprintf("a value of type %d", number))
+	}
+	return typ
+}
+
 // field reads the head of a field of a struct; the type is typeStop at its end.
 // last is the field before, 0 for the first one.
 func (c *cursor) field(last int16) (typ byte, id int16) {
@@ -190,7 +199,7 @@ func (c *cursor) field(last int16) (typ byte, id int16) {
 	if !c.compact {
 		return b, c.fixed16()
 	}
-	typ, c.truth = compactTypes[b&15], b&15 == 1
+	typ, c.truth = c.typeOf(b&15), b&15 == 1
 	if delta := b >> 4; delta != 0 {
 		return typ, last + int16(delta)
 	}
@@ -211,7 +220,7 @@ func (c *cursor) list() (elem byte, n int) {
 	if !c.compact {
 		return b, c.count(1)
 	}
-	elem = compactTypes[b&15]
+	elem = c.typeOf(b & 15)
 	if n = int(b >> 4); n == 15 {
 		n = c.count(1)
 	} else if n > len(c.in) {
@@ -227,7 +236,7 @@ func (c *cursor) mapping() (key, value byte, n int) {
 			return typeString, typeString, 0
 		}
 		b := c.byte()
-		return compactTypes[b>>4], compactTypes[b&15], n
+		return c.typeOf(b >> 4), c.typeOf(b & 15), n
 	}
 	key, value = c.byte(), c.byte()
 	return key, value, c.count(2)

@@ -68,9 +68,9 @@ const (
 	maxName = 256
 	// leastEvent is the fewest bytes that an event has: two heads of fields, two lengths, an end.
 	leastEvent = 5
-	// maxHeaders is the most headers that an event may have: each takes two bytes
-	// at least in a frame, and much more as a string.
-	maxHeaders = 4096
+	maxHeaders = 4096 // of an event
+	// headerBytes is what a header takes besides its text: two strings. In a frame it may be two bytes.
+	headerBytes = 32
 )
 
 // call is a request of which the head was read.
@@ -109,6 +109,9 @@ func readCall(frame []byte, compact bool) (x call, err error) {
 // requests. It is used by one goroutine.
 type decoder struct {
 	maxEvents int // in one batch
+	// grant is asked before headers take so many bytes of memory of their own, if
+	// it is not nil. If it denies them, so does args, with its error.
+	grant func(bytes int) error
 
 	text string       // the encoding of the headers before; empty: none yet
 	last core.Headers // what it means
@@ -217,6 +220,9 @@ func (d *decoder) headers(c *cursor) core.Headers {
 		text := c.blob()
 		end := len(in) - len(c.in)
 		d.at = append(d.at, end-len(text), end)
+	}
+	if c.err == nil && d.grant != nil {
+		c.err = d.grant(len(in) - len(c.in) + n*headerBytes)
 	}
 	if c.err != nil {
 		return core.Headers{}

@@ -321,6 +321,43 @@ func TestPendingBytes(t *testing.T) {
 	store(c, "small")
 }
 
+// Limits: the memory of headers, which a frame can hold in very few bytes.
+func TestHeaderBytes(t *testing.T) {
+	var many []core.Event
+	for i := range 100 { // 400 bytes each on the wire, some 3.5 KiB in memory
+		var kv []core.Header
+		for j := range 100 {
+			kv = append(kv, core.Header{Key: string(rune('a'+i%26)) + string(rune(' '+j)), Value: ""})
+		}
+		many = append(many, core.Event{Headers: core.NewHeaders(kv...)})
+	}
+	e := encoder{true}
+	in := start(t, "maxRequestBytes", "64k")
+	c := connect(t, in.Addr().String())
+	a := exchange(t, c, e, e.batch(nil, 1, many, false))
+	if a.err == nil || !strings.Contains(a.err.Error(), "headers of the batch are too large (maxRequestBytes)") {
+		t.Errorf("too large for one request: %v", a.err)
+	}
+	if a := exchange(t, c, e, e.batch(nil, 2, many[:20], false)); a.err != nil {
+		t.Errorf("fewer: %v", a.err)
+	}
+
+	out := newBlocked()
+	addr, _ := serve(t, out, "maxPendingBytes", "200000")
+	c, other := connect(t, addr), connect(t, addr)
+	if _, err := c.Write(e.batch(nil, 1, events("x"), false)); err != nil {
+		t.Fatal(err)
+	}
+	p := <-out.puts
+	if a := exchange(t, other, e, e.batch(nil, 2, many, false)); !errors.Is(a.err, statusFailed) {
+		t.Errorf("more than maxPendingBytes: %v", a.err)
+	}
+	p.answer <- nil
+	if a := receive(t, c, e); a.err != nil {
+		t.Error(a.err)
+	}
+}
+
 // A request that stops in its midst ends after requestTimeout; a connection that is idle does not.
 func TestSlowRequest(t *testing.T) {
 	in := start(t, "requestTimeout", "50")
