@@ -19,8 +19,6 @@ func absent() []core.Absent {
 	}
 	return []core.Absent{
 		// Sources that come in later versions.
-		no(source, "not in this version yet; until then send with http",
-			"thrift", pkg+"source.ThriftSource"),
 		no(source, "not in this version yet",
 			"kafka", pkg+"source.kafka.KafkaSource"),
 
@@ -53,8 +51,6 @@ func absent() []core.Absent {
 			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
 
 		// Sinks that come in later versions.
-		no(sink, "not in this version yet",
-			"thrift", pkg+"sink.ThriftSink"),
 		no(sink, "not in this version yet",
 			"kafka", pkg+"sink.kafka.KafkaSink"),
 		no(sink, "not in this version yet; until then write with file_roll",

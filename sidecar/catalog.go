@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/connectors/stress"
 	"github.com/millrace/millrace/connectors/syslog"
 	"github.com/millrace/millrace/connectors/tail"
+	"github.com/millrace/millrace/connectors/thrift"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/channel/file"
 	"github.com/millrace/millrace/core/channel/memory"
@@ -46,6 +47,7 @@ func Catalog() *core.Catalog {
 			syslog.Multiport,
 			syslog.UDP,
 			tail.Source,
+			thrift.Source,
 		},
 		Channels: []core.Type[core.Channel]{
 			memory.Channel,
@@ -59,6 +61,7 @@ func Catalog() *core.Catalog {
 			logger.Sink,
 			null.Sink,
 			stdout.Sink,
+			thrift.Sink,
 		},
 		Selectors: []core.Type[core.Selector]{
 			selector.Replicating,
