@@ -29,43 +29,6 @@ func thriftEnv(t *testing.T, dir string, batch int) vars {
 	return v
 }
 
-// thriftFlume starts a real Flume as agent a2 and waits for a port of it.
-func thriftFlume(t *testing.T, v vars, conf, port string) {
-	t.Helper()
-	service(t, v, "flume.sh", "start", "a2", "scenarios/"+conf, port)
-	// Its own end takes long, and all that it was for has been looked at.
-	t.Cleanup(func() { _, _ = serviceErr(nil, "flume.sh", "kill9", "a2") })
-}
-
-// arrive waits until n lines are in the files of a directory. It gives up when
-// no more come: a loaded machine may be slow, it is not still.
-func arrive(t *testing.T, dir string, n int) {
-	t.Helper()
-	for had := countRolled(dir); had < n; had = countRolled(dir) {
-		eventually(t, fmt.Sprintf("more than %d of %d lines in %s", had, n, dir), func() bool { return countRolled(dir) > had })
-	}
-}
-
-// twice counts what came more often than it was sent, and fails if something did not come at all.
-func twice(t *testing.T, sent, got []string) (n int) {
-	t.Helper()
-	count := make(map[string]int, len(sent))
-	for _, l := range got {
-		count[l]++
-	}
-	for _, l := range sent {
-		if count[l] == 0 {
-			t.Errorf("lost: %.60q", l)
-		}
-		n += count[l] - 1
-		delete(count, l)
-	}
-	for l := range count {
-		t.Errorf("foreign: %.60q", l)
-	}
-	return n
-}
-
 // TestThrift: every line arrives once and in order, from a real Flume and at one,
 // in both protocols and over TLS, in small batches and large ones.
 func TestThrift(t *testing.T) {
@@ -79,7 +42,7 @@ func TestThrift(t *testing.T) {
 			t.Helper()
 			for _, w := range thriftWays {
 				out := filepath.Join(dir, "out", w)
-				arrive(t, out, n)
+				flow(t, out, n)
 				same(t, w, sent, rolled(t, out))
 			}
 		}
@@ -94,7 +57,7 @@ func TestThrift(t *testing.T) {
 		t.Run(fmt.Sprintf("to Flume, batches of %d", batch), func(t *testing.T) {
 			dir := workDir(t)
 			v := thriftEnv(t, dir, batch)
-			thriftFlume(t, v, "thrift.conf", v["E2E_TLS"])
+			startFlume(t, v, "a2", "thrift.conf", v["E2E_TLS"])
 			write(t, filepath.Join(dir, "in/lines.log"), joined(sent))
 			newAgent(t, dir, "thrift.conf", v).start()
 			check(t, dir)
@@ -121,15 +84,15 @@ func TestThriftKilled(t *testing.T) {
 	between := func(t *testing.T, dir string, a *agent, most int) {
 		t.Helper()
 		for round := range pick(1, 5) {
-			arrive(t, out(dir), n/20*(round+1))
+			flow(t, out(dir), n/20*(round+1))
 			a.kill9()
 			if round == 0 {
 				more(t, dir)
 			}
 			a.start()
 		}
-		arrive(t, out(dir), n)
-		again := twice(t, sent, rolled(t, out(dir)))
+		flow(t, out(dir), n)
+		again := repeats(t, sent, rolled(t, out(dir)))
 		t.Logf("%d lines, %d repeated", n, again)
 		if most *= pick(1, 5); again > most {
 			t.Errorf("%d lines repeated, at most %d were not answered", again, most)
@@ -143,14 +106,14 @@ func TestThriftKilled(t *testing.T) {
 	})
 	t.Run("Millrace to Flume", func(t *testing.T) {
 		dir, v := setUp(t)
-		thriftFlume(t, v, "thriftkill.conf", v["E2E_PORT"])
+		startFlume(t, v, "a2", "thriftkill.conf", v["E2E_PORT"])
 		newAgent(t, dir, "thriftkill.conf", v).start()
-		arrive(t, out(dir), n/20)
+		flow(t, out(dir), n/20)
 		service(t, nil, "flume.sh", "kill9", "a2")
 		more(t, dir)
-		thriftFlume(t, v, "thriftkill.conf", v["E2E_PORT"])
-		arrive(t, out(dir), n)
-		again := twice(t, sent, rolled(t, out(dir)))
+		startFlume(t, v, "a2", "thriftkill.conf", v["E2E_PORT"])
+		flow(t, out(dir), n)
+		again := repeats(t, sent, rolled(t, out(dir)))
 		t.Logf("%d lines, %d repeated", n, again)
 		if again > 2*batch { // one not answered, and one that Flume's own sink had written and not committed
 			t.Errorf("%d lines repeated", again)
@@ -190,7 +153,7 @@ func TestThriftPython(t *testing.T) {
 			if retries := runPython(t, args, func(int) {}); retries != 0 {
 				t.Errorf("%d retries", retries)
 			}
-			arrive(t, filepath.Join(dir, "out", w), n)
+			flow(t, filepath.Join(dir, "out", w), n)
 			same(t, w, sent, rolled(t, filepath.Join(dir, "out", w)))
 		})
 	}
@@ -207,8 +170,8 @@ func TestThriftPython(t *testing.T) {
 				a.start()
 			}
 		})
-		arrive(t, filepath.Join(dir, "out"), n)
-		again := twice(t, sent, rolled(t, filepath.Join(dir, "out")))
+		flow(t, filepath.Join(dir, "out"), n)
+		again := repeats(t, sent, rolled(t, filepath.Join(dir, "out")))
 		t.Logf("%d lines, %d retries, %d repeated", n, retries, again)
 		if retries == 0 || again > 20 {
 			t.Errorf("%d retries, %d lines repeated", retries, again)
