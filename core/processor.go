@@ -76,7 +76,11 @@ func (p *ChannelProcessor) Put(ctx context.Context, b *Batch) error {
 	}
 	// The commit is under way and will be answered: leaving now would tell the
 	// client "failed" about events that are stored.
-	return <-answer
+	err := <-answer
+	if err != nil {
+		p.cells.ChannelWriteFail.Add(1)
+	}
+	return err
 }
 
 // Send implements Outlet.

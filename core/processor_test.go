@@ -179,6 +179,7 @@ func TestSendSplitsWhatIsTooLarge(t *testing.T) {
 type slowChannel struct {
 	core.Channel
 	answers []func(error)
+	stored  error // if set, the answer, at once
 }
 
 func (s *slowChannel) TryClaim(core.Size) (core.PutTx, error) { return &slowPut{s}, nil }
@@ -187,6 +188,10 @@ type slowPut struct{ s *slowChannel }
 
 func (p *slowPut) Rollback() {}
 func (p *slowPut) Commit(_ *core.Batch, _ []int32, stored func(error)) {
+	if p.s.stored != nil {
+		stored(p.s.stored)
+		return
+	}
 	p.s.answers = append(p.s.answers, stored)
 }
 
