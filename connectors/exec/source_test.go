@@ -96,6 +96,19 @@ func TestLines(t *testing.T) {
 	}{
 		{"shell", map[string]string{"shell": "/bin/sh -c", "command": "echo $(seq 5)"}, []string{"1 2 3 4 5"}},
 		{"shell, lines", map[string]string{"shell": "/bin/sh -c", "command": "seq 5"}, []string{"1", "2", "3", "4", "5"}},
+		{"backticks", map[string]string{"shell": "/bin/bash -c", "command": "echo `seq 1 5`"}, []string{"1 2 3 4 5"}},
+		{
+			"a pipeline", map[string]string{"shell": "/bin/sh -c", "command": `printf 'zzz\nxyz\nabcd\n1234\nijk\n' | grep -v '^x' | LC_ALL=C sort -f`},
+			[]string{"1234", "abcd", "ijk", "zzz"},
+		},
+		{
+			"a script", map[string]string{"shell": "/bin/bash -c", "command": "for i in {1..5}; do if [ $i -eq 3 ]; then echo three; else echo $i; fi; done"},
+			[]string{"1", "2", "three", "4", "5"},
+		},
+		{
+			"quotes and backslashes", map[string]string{"shell": "/bin/bash -c", "command": `echo '"a" \b $c' "'d' \"e\" \\f"`},
+			[]string{`"a" \b $c 'd' "e" \f`},
+		},
 		{"no shell", map[string]string{"command": "echo  a   $HOME"}, []string{"a $HOME"}},
 		{"line ends", map[string]string{"command": `printf a\r\n\n\nb\rc\nd`}, []string{"a", "", "", "b\rc", "d"}},
 		{"not UTF-8", map[string]string{"command": `printf \377\nb\n`, "charset": "ISO-8859-1"}, []string{"\xff", "b"}},

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -308,6 +309,21 @@ func TestAsFlume(t *testing.T) {
 	}
 	if n := in.Sink.(*sink).empty.Load(); n != 1 {
 		t.Errorf("%d empty events", n)
+	}
+}
+
+// Where nothing is said it is what Flume's says.
+func TestSinkDefaults(t *testing.T) {
+	f := newFarEnd(t, takers[formatBody])
+	in := openSink(t, f, nil)
+	if s := in.Sink.(*sink); s.connect != 5*time.Second || s.timeout != 5*time.Second {
+		t.Errorf("timeouts %v and %v", s.connect, s.timeout)
+	}
+	deliver(t, in, texts("one")...)
+	in.Close()
+	r := f.requests()[0]
+	if r.method != "POST" || r.header.Get("Content-Type") != "text/plain" || r.header.Get("Accept") != "text/plain" {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -131,6 +131,7 @@ func TestConformance(t *testing.T) {
 		{"ours: malformed behind good ones", "a\n\xff\nb\n", "OK\nFAILED: line is not valid UTF-8\n", []string{"a"}, nil},
 		{"latin 1", "\xe9\n", "OK\n", []string{"é"}, map[string]string{"encoding": "ISO-8859-1"}},
 		{"utf-16", "\xfe\xff\x00\xe9\x00\n\x00a\x00\n", "\xfe\xff\x00O\x00K\x00\n\x00O\x00K\x00\n", []string{"é", "a"}, map[string]string{"encoding": "utf-16"}},
+		{"utf-16be", "\x00\xe9\x00\n", "\x00O\x00K\x00\n", []string{"é"}, map[string]string{"encoding": "UTF-16BE"}},
 		{"utf-16le", "\xe9\x00\n\x00", "O\x00K\x00\n\x00", []string{"é"}, map[string]string{"encoding": "utf-16le"}},
 		{"ours: malformed ascii", "a\n\x80\n", "OK\nFAILED: line is not valid US-ASCII\n", []string{"a"}, map[string]string{"encoding": "us-ascii"}},
 		{"NULs", "\x00\x00\n", "OK\n", []string{"\x00\x00"}, nil},

@@ -156,6 +156,18 @@ func TestEnds(t *testing.T) {
 			cancel()
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // without a limit it goes on until it is told
+		ctx, cancel := context.WithCancel(t.Context())
+		out := &outlet{full: func(put int) bool {
+			if put == 10 {
+				cancel()
+			}
+			return false
+		}}
+		if err := open(t, "batchSize=10").Run(ctx, out); err != nil || !slices.Equal(out.tried, slices.Repeat([]int{10}, 10)) {
+			t.Errorf("%v: batches %v", err, out.tried)
+		}
+	})
 	broken := errors.New("broken")
 	if err := open(t, "").Run(t.Context(), &outlet{err: broken}); !errors.Is(err, broken) {
 		t.Error(err)

@@ -103,6 +103,31 @@ func TestSkipToEnd(t *testing.T) {
 	r.want("new file", "new line", "while closed")
 }
 
+// More bytes are read whatever the time of the last change says.
+func TestGrownAtTheSameTime(t *testing.T) {
+	r := newRig(t, `a\.log`, "idleTimeout", "10")
+	at := time.Now().Add(-time.Hour)
+	touch := func() { r.check(os.Chtimes(r.path("a.log"), at, at)) }
+	r.write("a.log", "1\n")
+	touch()
+	r.start()
+	r.want("1")
+	for _, running := range []bool{true, false} {
+		r.wait("it is closed", func() bool { return r.cell("files_open") == 0 })
+		if !running {
+			r.close()
+		}
+		r.add("a.log", "more\n")
+		touch()
+		if !running {
+			r.start()
+		}
+		n := map[bool]int{true: 2, false: 3}[running]
+		r.wait("the new line", func() bool { return r.out.Len() == n })
+	}
+	r.want("1", "more", "more")
+}
+
 func TestMaxEventsOfTheChannel(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.max = 7

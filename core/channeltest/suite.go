@@ -275,6 +275,12 @@ func capacity(t testing.TB, s Subject) {
 	if err := Put(ch, suite.Bodies(3, 3)...); !errors.Is(err, core.ErrChannelFull) {
 		t.Errorf("leased events must count: %v", err)
 	}
+	l.Rollback(errors.New("again"))
+	if err := Put(ch, suite.Bodies(3, 3)...); !errors.Is(err, core.ErrChannelFull) {
+		t.Errorf("a rollback must give no room back: %v", err)
+	}
+	l = mustTake(t, ch, 3)
+	same(t, bodies(l), suite.Bodies(0, 3))
 	l.Ack(nil)
 	mustPut(t, ch, suite.Bodies(3, 3)...)
 	same(t, Drain(t, ch), suite.Bodies(3, 3))
@@ -290,6 +296,15 @@ func bytes(t testing.TB, s Subject) {
 	if err := Put(ch, big); !errors.Is(err, core.ErrChannelFull) {
 		t.Errorf("put beyond the bytes: %v", err)
 	}
+	mustTake(t, ch, 1).Rollback(errors.New("again"))
+	if err := Put(ch, big); !errors.Is(err, core.ErrChannelFull) {
+		t.Errorf("put beyond the bytes after a rollback: %v", err)
+	}
+	tx, err := ch.TryClaim(core.Size{Events: 1, Bytes: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Rollback()
 	mustTake(t, ch, 1).Ack(nil)
 	mustPut(t, ch, big)
 	if n := len(Drain(t, ch)); n != 2 {

@@ -67,6 +67,14 @@ func TestLoadBalanceAsFlume(t *testing.T) {
 			deliver(t, g, 3*n)
 			want(t, fars, 0, 3*n, 0)
 		},
+		"testRandomNoFailure": func(t *testing.T) {
+			g, fars := balance(t, "selector=random")
+			deliver(t, g, 3*n)
+			s1, s2, s3 := len(fars[0].got), len(fars[1].got), len(fars[2].got)
+			if s1+s2+s3 != 3*n || min(s1, s2, s3) < n/3 { // 8 standard deviations below the mean
+				t.Errorf("%d %d %d", s1, s2, s3)
+			}
+		},
 		"testRandomPersistentFailure": func(t *testing.T) {
 			g, fars := balance(t, "selector=random")
 			fars[1].fail = true

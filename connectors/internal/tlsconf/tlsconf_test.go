@@ -360,3 +360,41 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("without ssl: %v, %v", server, errors.Join(err))
 	}
 }
+
+// Each default comes from the system property, or else from the environment, or else is Flume's.
+func TestReadDefaults(t *testing.T) {
+	none := func(string) string { return "" }
+	for _, c := range []struct {
+		property, variable, standard string
+		of                           func(Defaults) string
+	}{
+		{"javax.net.ssl.keyStore", "FLUME_SSL_KEYSTORE_PATH", "", func(d Defaults) string { return d.KeyStore }},
+		{"javax.net.ssl.keyStorePassword", "FLUME_SSL_KEYSTORE_PASSWORD", "", func(d Defaults) string { return d.KeyStorePassword }},
+		{"javax.net.ssl.keyStoreType", "FLUME_SSL_KEYSTORE_TYPE", "JKS", func(d Defaults) string { return d.KeyStoreType }},
+		{"javax.net.ssl.trustStore", "FLUME_SSL_TRUSTSTORE_PATH", "", func(d Defaults) string { return d.TrustStore }},
+		{"javax.net.ssl.trustStorePassword", "FLUME_SSL_TRUSTSTORE_PASSWORD", "", func(d Defaults) string { return d.TrustStorePassword }},
+		{"javax.net.ssl.trustStoreType", "FLUME_SSL_TRUSTSTORE_TYPE", "JKS", func(d Defaults) string { return d.TrustStoreType }},
+		{"flume.ssl.include.protocols", "FLUME_SSL_INCLUDE_PROTOCOLS", "", func(d Defaults) string { return d.IncludeProtocols }},
+		{"flume.ssl.exclude.protocols", "FLUME_SSL_EXCLUDE_PROTOCOLS", "", func(d Defaults) string { return d.ExcludeProtocols }},
+		{"flume.ssl.include.cipherSuites", "FLUME_SSL_INCLUDE_CIPHERSUITES", "", func(d Defaults) string { return d.IncludeSuites }},
+		{"flume.ssl.exclude.cipherSuites", "FLUME_SSL_EXCLUDE_CIPHERSUITES", "", func(d Defaults) string { return d.ExcludeSuites }},
+	} {
+		is := func(name string) func(string) string {
+			return func(n string) string {
+				if n == name {
+					return "of " + n
+				}
+				return ""
+			}
+		}
+		for _, got := range [][2]string{
+			{c.of(ReadDefaults(is(c.property), is(c.variable))), "of " + c.property},
+			{c.of(ReadDefaults(none, is(c.variable))), "of " + c.variable},
+			{c.of(ReadDefaults(none, none)), c.standard},
+		} {
+			if got[0] != got[1] {
+				t.Errorf("%s: %q, want %q", c.property, got[0], got[1])
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -277,6 +278,54 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, faults := conf.Bind(new(channel), map[string]string{"capacity": "10"}); !faults.HasErrors() {
 		t.Fatal("transactionCapacity is more than capacity")
+	}
+}
+
+// Transactions of nothing are nothing, over a restart too.
+func TestEmptyTransactions(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m)
+	for _, end := range []func(tx core.PutTx) error{
+		func(tx core.PutTx) error {
+			b, stored := core.NewBatch(), make(chan error, 1)
+			defer b.Release()
+			tx.Commit(b, nil, func(err error) { stored <- err })
+			return <-stored
+		},
+		func(tx core.PutTx) error {
+			tx.Rollback()
+			return nil
+		},
+	} {
+		tx, err := c.TryClaim(core.Size{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(tx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Take(context.Background(), core.Take{NoWait: true}); !errors.Is(err, core.ErrEmpty) {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		c = mustStart(t, m)
+		if c.IsOpen() != 1 || c.Len() != (core.Size{}) {
+			t.Fatal(c.Len())
+		}
+	}
+	put(t, c, "a")
+	want(t, c, "a")
+	_ = c.Close()
+	if c.IsOpen() != 0 || c.metric("closed") != 1 {
+		t.Error("open when it is closed")
+	}
+}
+
+// Bad numbers are no reason not to start, as in Flume; here they are warnings.
+func TestBadNumbers(t *testing.T) {
+	c := bind(t, "capacity", "-3", "transactionCapacity", "-1", "checkpointInterval", "-2", "keep-alive", "soon", "maxFileSize", "x")
+	if d := bind(t, "keep-alive", "3"); !reflect.DeepEqual(c.settings, d.settings) {
+		t.Errorf("%+v, want the defaults", c.settings)
 	}
 }
 
