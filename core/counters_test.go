@@ -18,6 +18,12 @@ import (
 
 // What a source counts, whatever it is: a failure in the chain, a channel that
 // does not take a batch, and one that takes it and cannot store it.
+//
+// flume: TestChannelProcessor testExceptionFromGetTransaction
+// flume: TestSyslogTcpSource testSourceCounter
+// flume: TestSyslogUdpSource testSourceCounter
+// flume: TestMultiportSyslogTCPSource testHandlerGenericFail
+// flume: TestHTTPSource testCounterGenericFail
 func TestPutFailuresAreCounted(t *testing.T) {
 	cells := new(metric.Group)
 	sel := bind(t, selector.Replicating.New(), []string{"ch"})
@@ -59,6 +65,8 @@ func TestPutFailuresAreCounted(t *testing.T) {
 }
 
 // What a channel counts: rolled back events are taken again, and attempted again.
+//
+// flume: TestSpillableMemoryChannel testCounters
 func TestChannelCounts(t *testing.T) {
 	ch := mem(t, "capacity", "10", "transactionCapacity", "10")
 	if err := replicate(t, ch).Put(context.Background(), batchOf("a", "b", "c")); err != nil {
@@ -104,6 +112,9 @@ func (b *brokenChannel) Take(ctx context.Context, want core.Take) (core.Lease, e
 }
 
 // A channel that cannot be read is no reason to stop, nor to ask it without a pause.
+//
+// flume: TestRollingFileSink testChannelException
+// flume: TestHttpSink testErrorCounter
 func TestTakeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := mem(t, "capacity", "10", "transactionCapacity", "10")

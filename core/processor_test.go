@@ -121,6 +121,7 @@ func TestDroppingChannelHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// flume: TestChannelProcessor testRequiredAndOptionalChannels
 func TestOptionalChannelNeverBlocks(t *testing.T) {
 	must, may := mem(t, "capacity", "10"), mem(t, "capacity", "2")
 	cells := new(metric.Group)

@@ -174,6 +174,7 @@ func sinkSubject(format string, more map[string]string, fail func(*farEnd) func(
 	}
 }
 
+// flume: TestHttpSinkIT ensureEventsResentOn503Failure ensureEventsResentOnNetworkFailure
 func TestSinkSuite(t *testing.T) {
 	const long = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"took\":1,"
 	always := func(a func(http.ResponseWriter, *http.Request, got)) func(*farEnd) func(http.ResponseWriter, *http.Request, got) {
@@ -218,6 +219,11 @@ type fate struct {
 }
 
 // Every rule of Flume's, and what is mended in them.
+//
+// flume: TestHttpSink ensureCommitReadyAndNoIncrementMetricsIfConfigured ensureSingleStatusConfigurationCorrectlyUsed
+// flume: TestHttpSink ensureSingleErrorStatusConfigurationCorrectlyUsed ensureGroupConfigurationCorrectlyUsed
+// flume: TestHttpSink ensureSingleStatusConfigurationOverridesGroupConfigurationCorrectly
+// flume: TestHttpSinkIT ensureEventsNotResentOn401Failure
 func TestRules(t *testing.T) {
 	type keys = map[string]string
 	done, again, refused := fate{acked: 1}, fate{rolled: true}, fate{refused: 1}
@@ -287,6 +293,9 @@ func TestRules(t *testing.T) {
 }
 
 // With Flume's keys alone requests are Flume's: one event, its body as it is.
+//
+// flume: TestHttpSink ensureAllConfigurationOptionsRead
+// flume: TestHttpSinkIT ensureSuccessfulMessageDelivery ensureHttpConnectionReusedForSuccessfulRequests
 func TestAsFlume(t *testing.T) {
 	f := newFarEnd(t, takers[formatBody])
 	in := openSink(t, f, map[string]string{"contentTypeHeader": "application/octet-stream", "acceptHeader": "application/json"})
@@ -313,6 +322,9 @@ func TestAsFlume(t *testing.T) {
 }
 
 // Where nothing is said it is what Flume's says.
+//
+// flume: TestHttpSink ensureDefaultConnectTimeoutCorrect ensureDefaultRequestTimeoutCorrect
+// flume: TestHttpSink ensureDefaultAcceptHeaderCorrect ensureDefaultContentTypeHeaderCorrect
 func TestSinkDefaults(t *testing.T) {
 	f := newFarEnd(t, takers[formatBody])
 	in := openSink(t, f, nil)
@@ -327,6 +339,8 @@ func TestSinkDefaults(t *testing.T) {
 	}
 }
 
+// flume: TestHttpSink ensureExceptionIfEndpointUrlEmpty ensureExceptionIfEndpointUrlInvalid
+// flume: TestHttpSink ensureExceptionIfConnectTimeoutNegative ensureExceptionIfRequestTimeoutNegative
 func TestSinkKeys(t *testing.T) {
 	for _, c := range []struct {
 		keys map[string]string

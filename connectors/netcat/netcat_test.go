@@ -62,6 +62,7 @@ func feed(t testing.TB, in *sourcetest.Instance, bodies []string) (handed []stri
 	return handed
 }
 
+// flume: TestNetcatSource testLifecycle
 func TestSuite(t *testing.T) { sourcetest.Run(t, subject(nil)) }
 
 func start(t *testing.T, more map[string]string) *sourcetest.Instance {
@@ -107,6 +108,9 @@ func talk(t testing.TB, addr string, pieces ...string) string {
 }
 
 // What Flume answers, byte for byte, but for the rows that say "ours".
+//
+// flume: TestNetcatSource testUTF16BEencoding testUTF16LEencoding testUTF8encoding testIS88591encoding testAck
+// flume: TestNetcatSource testMaxLineLength testMaxLineLengthwithAck
 func TestConformance(t *testing.T) {
 	const tooLong = "FAILED: Event exceeds the maximum length (10 chars, including newline)\n"
 	for _, c := range []struct {
@@ -337,6 +341,7 @@ func TestStopWithIdleConnections(t *testing.T) {
 	}
 }
 
+// flume: TestNetcatSource testSourceStoppedOnFlumeException
 func TestPortInUse(t *testing.T) {
 	in := start(t, nil)
 	_, port, _ := net.SplitHostPort(in.Addr().String())

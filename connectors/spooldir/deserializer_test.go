@@ -109,6 +109,13 @@ func all(t testing.TB, s *source, content string) ([]string, error) {
 	return bodiesOf(events), err
 }
 
+// flume: TestBufferedLineReader testSimpleRead
+// flume: TestLineDeserializer testSimple testBatch testMaxLineLength
+// flume: TestResettableFileInputStream testMultiByteCharRead testUtf8SurrogatePairRead
+// flume: TestResettableFileInputStream testUtf16BOMAndSurrogatePairRead testUtf8DecodeErrorHandlingFailMalformed
+// flume: TestResettableFileInputStream testUtf8DecodeErrorHandlingIgnore testUtf8DecodeErrorHandlingReplace
+// flume: TestResettableFileInputStream testLatin1DecodeErrorHandlingFailMalformed
+// flume: TestResettableFileInputStream testLatin1DecodeErrorHandlingReplace
 func TestLines(t *testing.T) {
 	long := strings.Repeat("é", 3000)
 	for name, c := range map[string]struct {
@@ -191,6 +198,7 @@ func TestFlumesAvroFile(t *testing.T) {
 	}
 }
 
+// flume: TestAvroEventDeserializer testSchemaHash testSchemaLiteral
 func TestSchemaHeaders(t *testing.T) {
 	schema := `{"name":"org.apache.flume.MyRecord", "type":"record", "doc":"é", "fields":[{"name":"foo", "type":"string"}]}`
 	file, _ := avroFile(t, schema, "null", []string{stringRecord("bar")})

@@ -43,6 +43,8 @@ const (
 )
 
 // What Flume makes of these lines, but for the rows that say "ours".
+//
+// flume: TestMultiportSyslogTCPSource testFragmented
 func TestMultiportConformance(t *testing.T) {
 	const h = "Facility=1 Priority=13 Severity=5 "
 	for _, tt := range []struct {
@@ -140,6 +142,7 @@ func TestMultiportEventSize(t *testing.T) {
 	}
 }
 
+// flume: TestMultiportSyslogTCPSource testCharsetParsing
 func TestMultiportCharsets(t *testing.T) {
 	for _, tt := range []struct{ charset, in, want string }{
 		{"ISO-8859-1", "<13>- \xe9 \xe9\n", `"\xe9" Facility=1 Priority=13 Severity=5 host=é ` + noon},
@@ -156,6 +159,8 @@ func TestMultiportCharsets(t *testing.T) {
 }
 
 // Two ports, each with its charset and its number in a header.
+//
+// flume: TestMultiportSyslogTCPSource testMultiplePorts testPortCharsetHandling testClientHeaders
 func TestPorts(t *testing.T) {
 	one, two := freePort(t), freePort(t)
 	in := sourcetest.Start(t, sourcetest.Subject{New: Multiport.New}, map[string]string{

@@ -55,6 +55,8 @@ func certificate(t testing.TB, path string) (tls.Certificate, *x509.CertPool) {
 	return pair, pool
 }
 
+// flume: TestSyslogTcpSource testSSLMessages
+// flume: TestMultiportSyslogTCPSource testMultiplePortsSSL
 func TestSuiteTLS(t *testing.T) {
 	path := t.TempDir() + "/server.pem"
 	_, pool := certificate(t, path)

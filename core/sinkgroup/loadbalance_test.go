@@ -41,6 +41,12 @@ func want(t *testing.T, fars [3]*far, counts ...int) {
 }
 
 // Flume's own tests (TestLoadBalancingSinkProcessor), with its numbers.
+//
+// flume: TestLoadBalancingSinkProcessor testDefaultConfiguration testRoundRobinNoFailure testRandomOneActiveSink
+// flume: TestLoadBalancingSinkProcessor testRoundRobinOneActiveSink testRandomBackoff testRandomPersistentFailure
+// flume: TestLoadBalancingSinkProcessor testRandomNoFailure testRoundRobinPersistentFailure
+// flume: TestLoadBalancingSinkProcessor testRoundRobinBackoffInitialFailure testRoundRobinBackoffIncreasingBackoffs
+// flume: TestLoadBalancingSinkProcessor testRoundRobinBackoffFailureRecovery
 func TestLoadBalanceAsFlume(t *testing.T) {
 	const n = 100
 	for name, run := range map[string]func(t *testing.T){

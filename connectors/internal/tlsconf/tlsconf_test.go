@@ -218,6 +218,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// flume: TestHTTPSource testHttpsSSLv3
 func TestPolicy(t *testing.T) {
 	const gcm, cbc, rsa = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_AES_128_GCM_SHA256"
 	all13 := []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
@@ -336,6 +337,7 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// flume: TestHTTPSource testHttpsGlobalKeystore
 func TestDefaults(t *testing.T) {
 	t.Cleanup(func() { defaults.Store(nil) })
 	props := map[string]string{"javax.net.ssl.keyStore": "testdata/server.jks"}
@@ -362,6 +364,10 @@ func TestDefaults(t *testing.T) {
 }
 
 // Each default comes from the system property, or else from the environment, or else is Flume's.
+//
+// flume: SSLUtil testKeystorePath testKeystorePassword testKeystoreType testKeystoreTypeWithDefault
+// flume: SSLUtil testTruststorePath testTruststorePassword testTruststoreType testTruststoreTypeWithDefault
+// flume: SSLUtil testIncludeProtocols testExcludeProtocols testIncludeCipherSuites testExcludeCipherSuites
 func TestReadDefaults(t *testing.T) {
 	none := func(string) string { return "" }
 	for _, c := range []struct {

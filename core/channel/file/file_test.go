@@ -224,6 +224,8 @@ func TestSinkMarksAreStoredWithTheAck(t *testing.T) {
 	want(t, c)
 }
 
+// flume: TestFileChannelErrorMetrics testHealthy
+// flume: TestLog testMinimumRequiredSpaceTooSmallOnStartup testMinimumRequiredSpaceTooSmallForPut
 func TestNearlyFullVolume(t *testing.T) {
 	m := vfs.NewMem()
 	m.SetVolume(20 << 20)
@@ -255,6 +257,7 @@ func TestNearlyFullVolume(t *testing.T) {
 	want(t, c, "a", "c")
 }
 
+// flume: TestFileChannel testLocking
 func TestRefusals(t *testing.T) {
 	m := vfs.NewMem()
 	c := mustStart(t, m)
@@ -282,6 +285,10 @@ func TestRefusals(t *testing.T) {
 }
 
 // Transactions of nothing are nothing, over a restart too.
+//
+// flume: TestFileChannel testCommitAfterNoPutTake testFileChannelCounterIsOpen
+// flume: TestFileChannelRollback testRollbackAfterNoPutTake
+// flume: TestLog testCommitNoPut testCommitNoTake testRollbackNoPutTake
 func TestEmptyTransactions(t *testing.T) {
 	m := vfs.NewMem()
 	c := mustStart(t, m)
@@ -322,6 +329,8 @@ func TestEmptyTransactions(t *testing.T) {
 }
 
 // Bad numbers are no reason not to start, as in Flume; here they are warnings.
+//
+// flume: TestFileChannel testNegativeCapacities
 func TestBadNumbers(t *testing.T) {
 	c := bind(t, "capacity", "-3", "transactionCapacity", "-1", "checkpointInterval", "-2", "keep-alive", "soon", "maxFileSize", "x")
 	if d := bind(t, "keep-alive", "3"); !reflect.DeepEqual(c.settings, d.settings) {
@@ -369,6 +378,9 @@ func TestWithoutSyncPerTransaction(t *testing.T) {
 }
 
 // TestOnDisk is the real file system, two directories in turn.
+//
+// flume: TestLog testPutGet
+// flume: TestLogFile testPutGet testReader
 func TestOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	keys := []string{"checkpointDir", dir + "/c", "dataDirs", dir + "/1," + dir + "/2", "maxFileSize", "8192", "minimumRequiredSpace", "1m"}

@@ -26,6 +26,8 @@ func bind(t *testing.T, keys map[string]string) (*channel, conf.Faults) {
 }
 
 // Bad numbers are no reason not to start, as in Flume; here they are warnings.
+//
+// flume: TestMemoryChannel testNegativeCapacities
 func TestBadNumbers(t *testing.T) {
 	c, faults := bind(t, map[string]string{"capacity": "-3", "transactionCapacity": "-1", "keep-alive": "soon", "byteCapacity": "much"})
 	if len(faults) != 4 || c.capacity != 100 || c.transaction != 100 || c.keepAlive != 3*time.Second || c.byteCapacity != defaultByteCapacity {
@@ -35,6 +37,8 @@ func TestBadNumbers(t *testing.T) {
 
 // Flume's steps, in bytes where Flume counts slots of 100: a limit below what
 // the channel holds costs nothing, and counts until it is drained.
+//
+// flume: TestMemoryChannel testByteCapacityBufferChangeConfig
 func TestByteCapacityChanges(t *testing.T) {
 	set := func(n string) *channel {
 		c, _ := bind(t, map[string]string{"capacity": "1000", "keep-alive": "0", "byteCapacity": n, "byteCapacityBufferPercentage": "20"})
