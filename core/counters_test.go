@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
 	"github.com/millrace/millrace/core/selector"
+	"github.com/millrace/millrace/core/suite"
 )
 
 // What a source counts, whatever it is: a failure in the chain, a channel that
@@ -64,12 +65,16 @@ func TestPutFailuresAreCounted(t *testing.T) {
 	}
 }
 
-// What a channel counts: rolled back events are taken again, and attempted again.
+// What a channel counts: puts that fail are attempts; rolled back events are taken again, and attempted again.
 //
 // flume: TestSpillableMemoryChannel testCounters
 func TestChannelCounts(t *testing.T) {
 	ch := mem(t, "capacity", "10", "transactionCapacity", "10")
-	if err := replicate(t, ch).Put(context.Background(), batchOf("a", "b", "c")); err != nil {
+	p := replicate(t, ch)
+	if err := p.Put(context.Background(), batchOf("a", "b", "c")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Put(context.Background(), batchOf(suite.Bodies(0, 8)...)); !errors.Is(err, core.ErrChannelFull) {
 		t.Fatal(err)
 	}
 	s := &stage{down: true}
@@ -93,9 +98,57 @@ func TestChannelCounts(t *testing.T) {
 	})
 	c := ch.Cells
 	got := []int64{c.EventPutAttempt.Load(), c.EventPutSuccess.Load(), c.EventTakeAttempt.Load(), c.EventTakeSuccess.Load()}
-	if want := []int64{3, 3, 6, 3}; !slices.Equal(got, want) {
+	if want := []int64{11, 3, 6, 3}; !slices.Equal(got, want) {
 		t.Errorf("put attempts, puts, take attempts, takes: %v, want %v", got, want)
 	}
+}
+
+// asked counts how often a channel is asked, and says when that is too often.
+type asked struct {
+	core.Channel
+	n    int
+	most func()
+}
+
+func (a *asked) TryClaim(room core.Size) (core.PutTx, error) {
+	if a.n++; a.n == 10000 {
+		a.most()
+	}
+	return a.Channel.TryClaim(room)
+}
+
+// A source that waits for a full channel whose keep-alive is 0 does so without
+// asking it all the time. Each try that fails counts as an attempt.
+func TestWaitWithoutKeepAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		inner := mem(t, "capacity", "2", "keep-alive", "0")
+		ch := &asked{Channel: inner.Channel, most: cancel}
+		node := &core.ChannelNode{Channel: ch, Cells: new(metric.Group)}
+		p := replicate(t, node)
+		sent := make(chan error, 1)
+		go func() {
+			for _, s := range []string{"a", "b", "c"} {
+				if err := p.Send(ctx, batchOf(s), nil); err != nil {
+					sent <- err
+					return
+				}
+			}
+			sent <- nil
+		}()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if c := node.Cells; ch.n < 10 || ch.n > 1000 || c.EventPutAttempt.Load() != int64(ch.n) || c.EventPutSuccess.Load() != 2 {
+			t.Errorf("asked %d times in a second; %d attempts, %d put", ch.n, c.EventPutAttempt.Load(), c.EventPutSuccess.Load())
+		}
+		got := drainAll(t, ch)
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, drainAll(t, ch)...); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Errorf("got %q", got)
+		}
+	})
 }
 
 // brokenChannel cannot be read for some time.

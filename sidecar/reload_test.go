@@ -27,8 +27,6 @@ func (r *running) reloaded(n int64) shownStatus {
 }
 
 // What people do to a configuration, and what the agent makes of it.
-//
-// flume: TestPollingPropertiesFileConfigurationProvider testPolling
 func TestReload(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() { suite.NoLeaks(t, before) })

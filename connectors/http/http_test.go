@@ -418,7 +418,6 @@ func (o failing) Put(_ context.Context, b *core.Batch) error {
 	return o.err
 }
 
-// flume: TestHTTPSource testFullChannel
 func TestFailures(t *testing.T) {
 	for _, c := range []struct {
 		err   error

@@ -158,9 +158,11 @@ func TestHeaders(t *testing.T) {
 	r.age("d/a b", 1)
 	r.put("c", "2\n")
 	r.age("c", 0)
+	r.put("empty", "")
+	r.age("empty", -1)
 	r.start()
-	r.want("1", "2")
-	for i, want := range []string{"d/a b", "c"} { // each event has its own file's, not that of the one opened next
+	r.want("1", "2", "")
+	for i, want := range []string{"d/a b", "c", "empty"} { // each event has its own file's, not that of the one opened next
 		h := r.out.Events()[i].Headers
 		if file, _ := h.Get("file"); file != r.path(want) {
 			t.Errorf("file is %q, want %q", file, want)

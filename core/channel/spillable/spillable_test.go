@@ -144,7 +144,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// flume: TestSpillableMemoryChannel testReconfigure
 func TestFixed(t *testing.T) {
 	for _, x := range []struct{ from, to, key string }{
 		{"memoryCapacity=5", "memoryCapacity=10 overflowCapacity=20000 overflowTimeout=9 whenFull=drop_oldest maxFileSize=1m", ""},
