@@ -135,6 +135,7 @@ func TestLines(t *testing.T) {
 		"newline byte in a unit":  {[]string{"inputCharset", "UTF-16BE"}, "\x0a\x0b\x00\n", []string{"\u0a0b"}, ""},
 		"malformed":               {nil, "a\nb\xffc\n", []string{"a"}, "byte 3 is no character in UTF-8"},
 		"malformed, replaced":     {[]string{"decodeErrorPolicy", "replace"}, "b\xffc\xe2\x82\n\xe2\x82", []string{"b\ufffdc\ufffd", "\ufffd"}, ""},
+		"malformed, 1, 3 and 5":   {[]string{"decodeErrorPolicy", "replace"}, "\xffa\xed\xa0\x80b\xf8\x88\x80\x80\x80c\n", []string{"\ufffda" + strings.Repeat("\ufffd", 3) + "b" + strings.Repeat("\ufffd", 5) + "c"}, ""},
 		"malformed, ignored":      {[]string{"decodeErrorPolicy", "ignore"}, "b\xffc\xe2\x82\n", []string{"bc"}, ""},
 		"half a character at end": {nil, "a\nb\xe2\x82", []string{"a"}, "byte 3 is no character"},
 		"malformed, joined":       {[]string{"multiline.startPattern", "^E"}, "E1\n at\nE2\n\xff\nE3\n", []string{"E1\n at", "E2"}, "byte 10 is no character"},
