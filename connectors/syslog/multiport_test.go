@@ -82,6 +82,8 @@ func TestMultiportConformance(t *testing.T) {
 		{"ours: the year", "<165>Aug 24 05:34:00 CST 1987 mymachine myproc[10]: x\n", []string{
 			`"1987 mymachine myproc[10]: x" Facility=20 Priority=165 Severity=5 host=CST timestamp=1787549640000`,
 		}},
+		{"a month in capitals", "<13>NOV  9 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1794225600000`}},
+		{"no such day, no such time", "<13>Feb 30 12:00:00 h b\n<13>May 13 25:61:61 h b\n", []string{`"b" ` + h + `host=h timestamp=0`, `"b" ` + h + `host=h timestamp=0`}},
 		{"25 days ago", "<13>Oct 28 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1793188800000`}},
 		{"ours: 35 days ahead is last year", "<13>Dec 27 15:07:03 h b\n", []string{`"b" ` + h + `host=h timestamp=1766848023000`}},
 		{"ours: a day of one digit without a second blank", "<13>Nov 9 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1794225600000`}},
