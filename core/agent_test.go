@@ -196,6 +196,10 @@ a1.sinks.k.type = collector
 a1.sinks.k.channel = c
 `
 
+// flume: TestPollableSourceRunner testLifecycle
+// flume: TestExecSource testMonitoredCounterGroup
+// flume: TestApplication testBasicConfiguration
+// flume: TestLifecycleSupervisor testSuperviseBroken testStopServce
 func TestAgentLife(t *testing.T) {
 	s := &stage{failures: 1}
 	a, stop := s.start(t, line+"a1.sources.r.interceptors = i\na1.sources.r.interceptors.i.type = static\n")
@@ -252,6 +256,8 @@ func TestAgentDoesNotStartHalf(t *testing.T) {
 }
 
 // As Flume does when it is asked to: what cannot open is tried again, and holds back nothing else.
+//
+// flume: TestBasicSourceSemantics testDoConfigureThrowsException testDoStartThrowsException
 func TestAgentTriesToOpenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{openErr: errors.New("port is in use"), sinkErr: errors.New("no directory")}

@@ -76,7 +76,11 @@ func (p *ChannelProcessor) Put(ctx context.Context, b *Batch) error {
 	}
 	// The commit is under way and will be answered: leaving now would tell the
 	// client "failed" about events that are stored.
-	return <-answer
+	err := <-answer
+	if err != nil {
+		p.cells.ChannelWriteFail.Add(1)
+	}
+	return err
 }
 
 // Send implements Outlet.
@@ -231,6 +235,9 @@ func (w *passage) once(b *Batch, r *Routes, received int, done func(error)) erro
 	return nil
 }
 
+// fullPause is how often a source that waits for a full channel asks it at most.
+const fullPause = 5 * time.Millisecond
+
 // claim reserves room in all required channels, or waits for the one that has
 // none and begins again. The result has a nil for each channel that gets nothing.
 func (w *passage) claim(b *Batch, r *Routes, marked bool, txs []PutTx) ([]PutTx, error) {
@@ -259,15 +266,23 @@ func (w *passage) claim(b *Batch, r *Routes, marked bool, txs []PutTx) ([]PutTx,
 				tx.Rollback()
 			}
 		}
-		ch := w.path.channels[full]
+		ch, size := w.path.channels[full], b.SizeOf(r.required[full].indices())
 		if errors.Is(err, ErrChannelFull) {
-			err = w.room(ch, b.SizeOf(r.required[full].indices()))
-			if err == nil || !w.brief && errors.Is(err, ErrChannelFull) {
+			asked := time.Now()
+			if err = w.room(ch, size); err == nil {
+				continue
+			}
+			if !w.brief && errors.Is(err, ErrChannelFull) {
+				ch.Cells.EventPutAttempt.Add(int64(size.Events))
+				sleep(w.ctx, fullPause-time.Since(asked)) // with a short keep-alive the answer comes at once
 				continue
 			}
 		}
 		if w.path.over.Err() != nil && w.ctx.Err() == nil {
 			return nil, errReplaced
+		}
+		if w.ctx.Err() == nil && (w.brief || !errors.Is(err, ErrTooLarge)) { // else it is split
+			ch.Cells.EventPutAttempt.Add(int64(size.Events))
 		}
 		return nil, fmt.Errorf("channel %s: %w", ch.Name, err)
 	}

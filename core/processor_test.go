@@ -121,6 +121,7 @@ func TestDroppingChannelHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// flume: TestChannelProcessor testRequiredAndOptionalChannels
 func TestOptionalChannelNeverBlocks(t *testing.T) {
 	must, may := mem(t, "capacity", "10"), mem(t, "capacity", "2")
 	cells := new(metric.Group)
@@ -179,6 +180,7 @@ func TestSendSplitsWhatIsTooLarge(t *testing.T) {
 type slowChannel struct {
 	core.Channel
 	answers []func(error)
+	stored  error // if set, the answer, at once
 }
 
 func (s *slowChannel) TryClaim(core.Size) (core.PutTx, error) { return &slowPut{s}, nil }
@@ -187,6 +189,10 @@ type slowPut struct{ s *slowChannel }
 
 func (p *slowPut) Rollback() {}
 func (p *slowPut) Commit(_ *core.Batch, _ []int32, stored func(error)) {
+	if p.s.stored != nil {
+		stored(p.s.stored)
+		return
+	}
 	p.s.answers = append(p.s.answers, stored)
 }
 

@@ -166,6 +166,8 @@ a1.sinks.k.channel = c
 const second = "a1.channels.d.type = memory\na1.sinks.l.type = picky\na1.sinks.l.channel = d\n"
 
 // Each difference touches what it must and nothing else; no event is lost or repeated.
+//
+// flume: TestAbstractConfigurationProvider testReusableChannel testUnspecifiedChannel
 func TestReload(t *testing.T) {
 	group := "a1.sinkgroups = g\na1.sinkgroups.g.sinks = k l\na1.sinkgroups.g.processor.type = failover\n" +
 		"a1.sinkgroups.g.processor.priority.k = 2\na1.sinkgroups.g.processor.priority.l = 1\n"
@@ -324,6 +326,8 @@ func TestReloadEmptiesARemovedChannel(t *testing.T) {
 
 // A source that sent more than is delivered is replaced when it is; the reload
 // does not wait for that longer than it has to when the agent stops.
+//
+// flume: TestApplication testFLUME2786
 func TestReloadStops(t *testing.T) {
 	s := &feeds{}
 	s.down = true

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/millrace/millrace/core/metric"
 )
 
 // Pauses of the sink runner after a failed delivery: the first, and the longest.
@@ -25,6 +27,8 @@ type SinkRunner struct {
 	Sink    Sink
 	Dead    *ChannelNode // dead letter channel, or nil
 	Take    Take         // how much at once
+	// Cells are those of its sinks, which count takes that fail.
+	Cells []*metric.Group
 
 	stay    atomic.Bool  // what the channel holds at the end is for another runner
 	held    atomic.Int64 // leases in the sink's hands
@@ -86,6 +90,12 @@ func (r *SinkRunner) step(ctx, deliver context.Context, draining bool) bool {
 	case errors.Is(err, ErrClosed):
 		<-ctx.Done()
 		return true
+	case ctx.Err() == nil:
+		for _, c := range r.Cells {
+			c.ChannelReadFail.Add(1)
+		}
+		r.fail(fmt.Errorf("take from channel %s: %w", r.Channel.Name, err))
+		r.pause(ctx)
 	}
 	return false
 }

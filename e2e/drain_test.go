@@ -139,6 +139,8 @@ func (r drainRig) crowd() *crowd {
 
 // TestDrainDelivers: SIGTERM while clients post. What was acknowledged is
 // delivered before the process ends, also from memory.
+//
+// flume: TestIntegration testIntegration
 func TestDrainDelivers(t *testing.T) {
 	for _, channel := range []string{"file", "memory"} {
 		t.Run(channel, func(t *testing.T) {

@@ -60,6 +60,8 @@ func (c child) has(file string) bool {
 
 // TestExecTailWithoutTail: an image without tail, as those of containers are.
 // `tail -F FILE` works, follows a rotation, and dies with an agent that is killed.
+//
+// flume: TestFileChannel testInOut
 func TestExecTailWithoutTail(t *testing.T) {
 	dir := workDir(t)
 	log, out := filepath.Join(dir, "in/app.log"), filepath.Join(dir, "out")

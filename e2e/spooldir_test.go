@@ -182,6 +182,8 @@ func unfinished(dir string) (n int) {
 
 // TestSpooldir: a mixed lot of files, an agent that is killed again and again,
 // and every line comes out once.
+//
+// flume: TestSpooldirSource testManySpooldirs
 func TestSpooldir(t *testing.T) {
 	dir := workDir(t)
 	s := &spooled{t: t, lines: make(map[string]int)}

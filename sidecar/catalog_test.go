@@ -47,6 +47,9 @@ func TestCatalogIsUnambiguous(t *testing.T) {
 }
 
 // Flume's own types are each here, or said to be absent.
+//
+// flume: TestDefaultSourceFactory testSourceCreation
+// flume: TestDefaultSinkFactory testSinkCreation
 func TestCatalogKnowsFlume(t *testing.T) {
 	flume := map[conf.Kind]string{
 		conf.KindSource: "seq netcat exec avro syslogtcp multiport_syslogtcp syslogudp spooldir http thrift jms taildir netcatudp " +
@@ -120,6 +123,8 @@ func packageOf(b conf.Binder) string {
 }
 
 // The generated reference and the tables in the READMEs are as the keys say.
+//
+// flume: SinkProcessorFactoryTest test testInstantiatingLoadBalancingSinkProcessor
 func TestDocsAreFresh(t *testing.T) {
 	changes, faults, err := docChanges(Catalog(), root)
 	if err != nil {

@@ -93,7 +93,11 @@ func docChanges(cat *core.Catalog, dir string) (changes []docChange, faults []st
 	if err != nil {
 		return nil, nil, err
 	}
-	faults = append(faults, uncovered...)
+	unproved, err := factsFile(tree, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	faults = slices.Concat(faults, uncovered, unproved)
 	err = walkTexts(tree, func(name, old string) error {
 		if _, whole := want[name]; whole {
 			return nil

@@ -16,6 +16,8 @@ import (
 )
 
 // The vectors are what Flume 1.11 answered: groups with the same counts must answer the same.
+//
+// flume: TestHTTPMetricsServer testJSON
 func TestFlumeJSONIsFlumes(t *testing.T) {
 	for _, file := range []string{"testdata/metrics.json", "testdata/metrics-spooldir-taildir.json"} {
 		text, err := os.ReadFile(file)
@@ -80,6 +82,7 @@ func get(t *testing.T, h http.Handler, method, path string) answer {
 	return answer{w.Code, w.Header().Get("Content-Type"), string(body), w.Header().Get("WWW-Authenticate")}
 }
 
+// flume: TestHTTPMetricsServer testTrace testOptions
 func TestFlumeJSONServer(t *testing.T) {
 	h := flumeJSON{func() []*metric.Group { return nil }}
 	for _, c := range []struct {

@@ -91,6 +91,8 @@ func stormConf(i int, port, other string) string {
 
 // Many reloads under load: nothing is lost, nothing repeated, nobody refused.
 // MILLRACE_RELOADS says how many.
+//
+// flume: TestApplication testFLUME1854
 func TestReloadStorm(t *testing.T) {
 	reloads := 12
 	if text := os.Getenv("MILLRACE_RELOADS"); text != "" {

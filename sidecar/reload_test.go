@@ -155,6 +155,8 @@ func TestReloadSwitchedOff(t *testing.T) {
 }
 
 // A lenient start leaves a faulty component out; a reload takes none away that works.
+//
+// flume: TestConfig testConfigReload
 func TestReloadLeniently(t *testing.T) {
 	file := write(t, "a.conf", small)
 	r := start(t, "--lenient", "-f", file).ready()
@@ -169,6 +171,11 @@ func TestReloadLeniently(t *testing.T) {
 	if st := r.reloaded(1); st.Reload.Last.Result != reloadOK || strings.Join(st.Reload.Last.Changed, " ") != "source r1" {
 		t.Errorf("%+v", st.Reload.Last)
 	}
+	replace(t, file, small) // the sink is well again, and gets all
+	if st := r.reloaded(2); st.Reload.Last.Result != reloadOK || strings.Join(st.Reload.Last.Added, " ") != "sink k1" {
+		t.Errorf("%+v", st.Reload.Last)
+	}
+	r.delivered("k1", 10)
 }
 
 // A port that another program has: the source that was there goes on, and its clients notice nothing.

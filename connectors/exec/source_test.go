@@ -87,6 +87,8 @@ func run(t *testing.T, keys map[string]string, change func(*source, *core.Env)) 
 	return out, s.Run(context.Background(), out)
 }
 
+// flume: TestExecSource testShellCommandSimple testShellCommandBackTicks testShellCommandComplex
+// flume: TestExecSource testShellCommandScript testShellCommandEmbeddingAndEscaping
 func TestLines(t *testing.T) {
 	long := strings.Repeat("x", 25)
 	for _, c := range []struct {
@@ -96,6 +98,22 @@ func TestLines(t *testing.T) {
 	}{
 		{"shell", map[string]string{"shell": "/bin/sh -c", "command": "echo $(seq 5)"}, []string{"1 2 3 4 5"}},
 		{"shell, lines", map[string]string{"shell": "/bin/sh -c", "command": "seq 5"}, []string{"1", "2", "3", "4", "5"}},
+		{"backticks", map[string]string{"shell": "/bin/sh -c", "command": "echo `seq 1 5`"}, []string{"1 2 3 4 5"}},
+		{
+			"a pipeline",
+			map[string]string{"shell": "/bin/sh -c", "command": `printf 'zzz\nxyz\nabcd\n1234\nijk\n' | grep -v '^x' | LC_ALL=C sort -f`},
+			[]string{"1234", "abcd", "ijk", "zzz"},
+		},
+		{
+			"a script",
+			map[string]string{"shell": "/bin/sh -c", "command": "for i in 1 2 3 4 5; do if [ $i -eq 3 ]; then echo three; else echo $i; fi; done"},
+			[]string{"1", "2", "three", "4", "5"},
+		},
+		{
+			"quotes and backslashes",
+			map[string]string{"shell": "/bin/sh -c", "command": `printf '%s ' '"a" \b $c' "'d' \"e\" \\f"; echo`},
+			[]string{`"a" \b $c 'd' "e" \f `},
+		},
 		{"no shell", map[string]string{"command": "echo  a   $HOME"}, []string{"a $HOME"}},
 		{"line ends", map[string]string{"command": `printf a\r\n\n\nb\rc\nd`}, []string{"a", "", "", "b\rc", "d"}},
 		{"not UTF-8", map[string]string{"command": `printf \377\nb\n`, "charset": "ISO-8859-1"}, []string{"\xff", "b"}},
@@ -113,6 +131,8 @@ func TestLines(t *testing.T) {
 }
 
 // Lines of all lengths, over the edges of blocks, and one longer than any block.
+//
+// flume: TestExecSource testProcess
 func TestBlocks(t *testing.T) {
 	var want []string
 	for i := range 3000 {
@@ -158,6 +178,7 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
+// flume: TestExecSource testBatchTimeout
 func TestBatchTimeout(t *testing.T) {
 	in := sourcetest.Start(t, sourcetest.Subject{New: Source.New}, map[string]string{
 		"shell": "/bin/sh -c", "command": "echo 1; echo 2; echo 3; exec sleep 1000", "batchSize": "50000", "batchTimeout": "50",
@@ -166,6 +187,7 @@ func TestBatchTimeout(t *testing.T) {
 	in.Close()
 }
 
+// flume: TestExecSource testRestart
 func TestRestart(t *testing.T) {
 	in := sourcetest.Start(t, sourcetest.Subject{New: Source.New}, map[string]string{
 		"command": "echo flume", "restart": "true", "restartThrottle": "1",
@@ -250,6 +272,8 @@ func alive(pid int) bool {
 }
 
 // The whole group ends with the source, also those that do not listen to TERM.
+//
+// flume: TestExecSource testShutdown
 func TestGroupEnds(t *testing.T) {
 	in := sourcetest.Start(t, sourcetest.Subject{New: Source.New}, map[string]string{
 		"shell": "/bin/sh -c", "command": "trap '' TERM; sleep 1000 & echo $!; echo $$; wait; wait", "batchSize": "2",

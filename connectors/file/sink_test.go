@@ -23,6 +23,7 @@ import (
 	"github.com/millrace/millrace/core/vfs"
 )
 
+// flume: TestRollingFileSink testLifecycle testAppend2
 func TestSuite(t *testing.T) {
 	for name, keys := range map[string]map[string]string{
 		"defaults":      {},
@@ -127,6 +128,7 @@ func flush(t testing.TB, in *sinktest.Instance) {
 	}
 }
 
+// flume: TestRollingFileSink testAppend3 testRollTime
 func TestNames(t *testing.T) {
 	stamp := time.UnixMilli(1382534100000).Local().Format("20060102150405")
 	for _, c := range []struct {
@@ -181,6 +183,8 @@ func TestRollSize(t *testing.T) {
 }
 
 // The clock acks and rolls without further events, and makes no empty files.
+//
+// flume: TestRollingFileSink testAppend
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()

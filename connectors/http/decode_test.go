@@ -7,6 +7,11 @@ import (
 )
 
 // The statuses and events that Flume gives, but for the rows that say "ours".
+//
+// flume: TestHTTPSource testSimple testSingleEvent testHandlerThrowingException
+// flume: TestJSONHandler testMultipleEvents testMultipleEventsUTF8 testSingleEvent testSingleEventInArray
+// flume: TestJSONHandler testDeserializarion testEscapedJSON testNoBody testSingleHTMLEvent testBadEvent testError
+// flume: TestEventBuilder testJsonEventUnsupportedEncoding
 func TestJSON(t *testing.T) {
 	for _, c := range []struct {
 		contentType, body string
@@ -37,6 +42,7 @@ func TestJSON(t *testing.T) {
 		{"application/json; Charset=\"utf-8\"", `[{"body":"é"}]`, 200, `{}"é"`},
 		{"", `[{"body":"é"}]`, 200, `{}"é"`}, // ours: Flume encodes it twice
 		{"application/x-www-form-urlencoded", `[{"body":"x"}]`, 200, `{}"x"`},
+		{"application/json", `[{"body":"<html><body class=\"a\">x & y</body></html>"}]`, 200, `{}"<html><body class=\"a\">x & y</body></html>"`},
 		{"text/plain", ` [{"body":"x"}]`, 200, `{}"x"`},
 
 		{"application/json", `[[]]`, 400, ``},
@@ -121,6 +127,9 @@ func TestSharedHeaders(t *testing.T) {
 }
 
 // A body is in the request's charset, as Java encodes it.
+//
+// flume: TestHTTPSource testSimpleUTF16 testBigBatchDeserializationUTF16 testBigBatchDeserializationUTF32
+// flume: TestJSONHandler testMultipleEventsUTF16 testMultipleEventsUTF32
 func TestWideCharsets(t *testing.T) {
 	const text = `[{"headers":{"h":"é"},"body":"é"},{"body":"\u00e9"},{}]`
 	for name, want := range map[string]string{
@@ -176,6 +185,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// flume: TestBLOBHandler testCSVData testTabData
+// flume: TestBlobHandler testSingleEvent testEmptyEvent
 func TestBlob(t *testing.T) {
 	morphline := map[string]string{"handler": "org.apache.flume.sink.solr.morphline.BlobHandler", "handler.maxBlobLength": "5"}
 	blob := map[string]string{"handler": "org.apache.flume.source.http.BLOBHandler"}

@@ -88,6 +88,8 @@ func post(c *http.Client, in *sourcetest.Instance, contentType string, text []by
 	return r.StatusCode
 }
 
+// flume: TestHTTPSource testBigBatchDeserializationUTF8
+// flume: TestJSONHandler testMultipleLargeEvents
 func TestSuiteJSON(t *testing.T)  { sourcetest.Run(t, subject(nil, feedJSON)) }
 func TestSuiteLines(t *testing.T) { sourcetest.Run(t, subject(nil, feedLines)) }
 
@@ -223,6 +225,7 @@ func zip(t testing.TB, text string) string {
 	return b.String()
 }
 
+// flume: TestHTTPSource testTrace testOptions
 func TestMethods(t *testing.T) {
 	in := start(t, nil)
 	const event = `[{"body":"x"}]`
@@ -257,6 +260,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+// flume: TestHTTPSource testInvalid
 func TestAnswers(t *testing.T) {
 	in := start(t, nil)
 	good := ask(t, in, "POST", "/", `[{"body":"x"}]`, jsonType)

@@ -303,6 +303,8 @@ func TestRetryAfter(t *testing.T) {
 }
 
 // A far end that hangs costs the two timeouts, and no longer than the agent lives.
+//
+// flume: TestHttpSinkIT ensureEventsResentOnConnectionTimeout ensureEventsResentOnRequestTimeout
 func TestRequestTimeout(t *testing.T) {
 	inBubble(t, map[string]string{"connectTimeout": "1000", "requestTimeout": "2500"}, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -173,6 +174,7 @@ func sinkSubject(format string, more map[string]string, fail func(*farEnd) func(
 	}
 }
 
+// flume: TestHttpSinkIT ensureEventsResentOn503Failure ensureEventsResentOnNetworkFailure
 func TestSinkSuite(t *testing.T) {
 	const long = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"took\":1,"
 	always := func(a func(http.ResponseWriter, *http.Request, got)) func(*farEnd) func(http.ResponseWriter, *http.Request, got) {
@@ -217,6 +219,11 @@ type fate struct {
 }
 
 // Every rule of Flume's, and what is mended in them.
+//
+// flume: TestHttpSink ensureCommitReadyAndNoIncrementMetricsIfConfigured ensureSingleStatusConfigurationCorrectlyUsed
+// flume: TestHttpSink ensureSingleErrorStatusConfigurationCorrectlyUsed ensureGroupConfigurationCorrectlyUsed
+// flume: TestHttpSink ensureSingleStatusConfigurationOverridesGroupConfigurationCorrectly
+// flume: TestHttpSinkIT ensureEventsNotResentOn401Failure
 func TestRules(t *testing.T) {
 	type keys = map[string]string
 	done, again, refused := fate{acked: 1}, fate{rolled: true}, fate{refused: 1}
@@ -286,6 +293,9 @@ func TestRules(t *testing.T) {
 }
 
 // With Flume's keys alone requests are Flume's: one event, its body as it is.
+//
+// flume: TestHttpSink ensureAllConfigurationOptionsRead
+// flume: TestHttpSinkIT ensureSuccessfulMessageDelivery ensureHttpConnectionReusedForSuccessfulRequests
 func TestAsFlume(t *testing.T) {
 	f := newFarEnd(t, takers[formatBody])
 	in := openSink(t, f, map[string]string{"contentTypeHeader": "application/octet-stream", "acceptHeader": "application/json"})
@@ -311,6 +321,26 @@ func TestAsFlume(t *testing.T) {
 	}
 }
 
+// Where nothing is said it is what Flume's says.
+//
+// flume: TestHttpSink ensureDefaultConnectTimeoutCorrect ensureDefaultRequestTimeoutCorrect
+// flume: TestHttpSink ensureDefaultAcceptHeaderCorrect ensureDefaultContentTypeHeaderCorrect
+func TestSinkDefaults(t *testing.T) {
+	f := newFarEnd(t, takers[formatBody])
+	in := openSink(t, f, nil)
+	if s := in.Sink.(*sink); s.connect != 5*time.Second || s.timeout != 5*time.Second {
+		t.Errorf("timeouts %v and %v", s.connect, s.timeout)
+	}
+	deliver(t, in, texts("one")...)
+	in.Close()
+	r := f.requests()[0]
+	if r.method != "POST" || r.header.Get("Content-Type") != "text/plain" || r.header.Get("Accept") != "text/plain" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// flume: TestHttpSink ensureExceptionIfEndpointUrlEmpty ensureExceptionIfEndpointUrlInvalid
+// flume: TestHttpSink ensureExceptionIfConnectTimeoutNegative ensureExceptionIfRequestTimeoutNegative
 func TestSinkKeys(t *testing.T) {
 	for _, c := range []struct {
 		keys map[string]string

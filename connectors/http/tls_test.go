@@ -55,6 +55,7 @@ func certificate(t *testing.T) (file string, roots *x509.CertPool) {
 	return file, roots
 }
 
+// flume: TestHTTPSource testHttps testHttpsSourceNonHttpsClient
 func TestTLS(t *testing.T) {
 	file, roots := certificate(t)
 	in := start(t, map[string]string{"enableSSL": "true", "certificate": file})

@@ -61,6 +61,8 @@ func TestSuite(t *testing.T) {
 	}})
 }
 
+// flume: TestLoggerSink testAppend testAppendWithCustomSize
+// flume: TestEventHelper testPrintable testNonPrintable
 func TestDump(t *testing.T) {
 	for _, c := range []struct {
 		headers core.Headers

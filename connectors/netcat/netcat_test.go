@@ -62,6 +62,7 @@ func feed(t testing.TB, in *sourcetest.Instance, bodies []string) (handed []stri
 	return handed
 }
 
+// flume: TestNetcatSource testLifecycle
 func TestSuite(t *testing.T) { sourcetest.Run(t, subject(nil)) }
 
 func start(t *testing.T, more map[string]string) *sourcetest.Instance {
@@ -107,6 +108,9 @@ func talk(t testing.TB, addr string, pieces ...string) string {
 }
 
 // What Flume answers, byte for byte, but for the rows that say "ours".
+//
+// flume: TestNetcatSource testUTF16BEencoding testUTF16LEencoding testUTF8encoding testIS88591encoding testAck
+// flume: TestNetcatSource testMaxLineLength testMaxLineLengthwithAck
 func TestConformance(t *testing.T) {
 	const tooLong = "FAILED: Event exceeds the maximum length (10 chars, including newline)\n"
 	for _, c := range []struct {
@@ -131,6 +135,7 @@ func TestConformance(t *testing.T) {
 		{"ours: malformed behind good ones", "a\n\xff\nb\n", "OK\nFAILED: line is not valid UTF-8\n", []string{"a"}, nil},
 		{"latin 1", "\xe9\n", "OK\n", []string{"é"}, map[string]string{"encoding": "ISO-8859-1"}},
 		{"utf-16", "\xfe\xff\x00\xe9\x00\n\x00a\x00\n", "\xfe\xff\x00O\x00K\x00\n\x00O\x00K\x00\n", []string{"é", "a"}, map[string]string{"encoding": "utf-16"}},
+		{"utf-16be", "\x00\xe9\x00\n", "\x00O\x00K\x00\n", []string{"é"}, map[string]string{"encoding": "UTF-16BE"}},
 		{"utf-16le", "\xe9\x00\n\x00", "O\x00K\x00\n\x00", []string{"é"}, map[string]string{"encoding": "utf-16le"}},
 		{"ours: malformed ascii", "a\n\x80\n", "OK\nFAILED: line is not valid US-ASCII\n", []string{"a"}, map[string]string{"encoding": "us-ascii"}},
 		{"NULs", "\x00\x00\n", "OK\n", []string{"\x00\x00"}, nil},
@@ -336,6 +341,7 @@ func TestStopWithIdleConnections(t *testing.T) {
 	}
 }
 
+// flume: TestNetcatSource testSourceStoppedOnFlumeException
 func TestPortInUse(t *testing.T) {
 	in := start(t, nil)
 	_, port, _ := net.SplitHostPort(in.Addr().String())

@@ -57,6 +57,7 @@ func startUDP(t *testing.T, more map[string]string) (*sourcetest.Instance, net.C
 	return in, c
 }
 
+// flume: TestNetcatUdpSource testLargePayload testShortString testMediumString
 func TestDatagrams(t *testing.T) {
 	long := strings.Repeat("x", 60000)
 	for _, tt := range []struct {

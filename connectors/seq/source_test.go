@@ -11,6 +11,7 @@ import (
 	"github.com/millrace/millrace/core/suite"
 )
 
+// flume: TestSequenceGeneratorSource testLifecycle testSingleEvents
 func TestSuite(t *testing.T) {
 	for _, batch := range []string{"1", "7"} {
 		t.Run("batch "+batch, func(t *testing.T) {
@@ -35,6 +36,7 @@ func numbers(from, n int) []string {
 	return s
 }
 
+// flume: TestSequenceGeneratorSource testBatch
 func TestTotal(t *testing.T) {
 	out := sourcetest.NewOutlet()
 	in := sourcetest.Start(t, sourcetest.Subject{New: Source.New}, map[string]string{"totalEvents": "10", "batchSize": "4"}, out)

@@ -109,6 +109,13 @@ func all(t testing.TB, s *source, content string) ([]string, error) {
 	return bodiesOf(events), err
 }
 
+// flume: TestBufferedLineReader testSimpleRead
+// flume: TestLineDeserializer testSimple testBatch testMaxLineLength
+// flume: TestResettableFileInputStream testMultiByteCharRead testUtf8SurrogatePairRead
+// flume: TestResettableFileInputStream testUtf16BOMAndSurrogatePairRead testUtf8DecodeErrorHandlingFailMalformed
+// flume: TestResettableFileInputStream testUtf8DecodeErrorHandlingIgnore testUtf8DecodeErrorHandlingReplace
+// flume: TestResettableFileInputStream testLatin1DecodeErrorHandlingFailMalformed
+// flume: TestResettableFileInputStream testLatin1DecodeErrorHandlingReplace
 func TestLines(t *testing.T) {
 	long := strings.Repeat("é", 3000)
 	for name, c := range map[string]struct {
@@ -128,6 +135,7 @@ func TestLines(t *testing.T) {
 		"newline byte in a unit":  {[]string{"inputCharset", "UTF-16BE"}, "\x0a\x0b\x00\n", []string{"\u0a0b"}, ""},
 		"malformed":               {nil, "a\nb\xffc\n", []string{"a"}, "byte 3 is no character in UTF-8"},
 		"malformed, replaced":     {[]string{"decodeErrorPolicy", "replace"}, "b\xffc\xe2\x82\n\xe2\x82", []string{"b\ufffdc\ufffd", "\ufffd"}, ""},
+		"malformed, 1, 3 and 5":   {[]string{"decodeErrorPolicy", "replace"}, "\xffa\xed\xa0\x80b\xf8\x88\x80\x80\x80c\n", []string{"\ufffda" + strings.Repeat("\ufffd", 3) + "b" + strings.Repeat("\ufffd", 5) + "c"}, ""},
 		"malformed, ignored":      {[]string{"decodeErrorPolicy", "ignore"}, "b\xffc\xe2\x82\n", []string{"bc"}, ""},
 		"half a character at end": {nil, "a\nb\xe2\x82", []string{"a"}, "byte 3 is no character"},
 		"malformed, joined":       {[]string{"multiline.startPattern", "^E"}, "E1\n at\nE2\n\xff\nE3\n", []string{"E1\n at", "E2"}, "byte 10 is no character"},
@@ -191,6 +199,7 @@ func TestFlumesAvroFile(t *testing.T) {
 	}
 }
 
+// flume: TestAvroEventDeserializer testSchemaHash testSchemaLiteral
 func TestSchemaHeaders(t *testing.T) {
 	schema := `{"name":"org.apache.flume.MyRecord", "type":"record", "doc":"é", "fields":[{"name":"foo", "type":"string"}]}`
 	file, _ := avroFile(t, schema, "null", []string{stringRecord("bar")})

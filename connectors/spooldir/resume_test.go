@@ -80,6 +80,12 @@ func utf16(ascii string) string {
 // Lives that end after some batches, by a kill or in order: with a channel that
 // remembers nothing comes twice, however they end; with one that does not,
 // nothing when they end in order, and after a kill nothing is lost.
+//
+// flume: TestReliableSpoolingFileEventReader testRepeatedCallsWithCommitAlways testRepeatedCallsWithCommitOnSuccess
+// flume: TestSpoolingFileLineReader testBasicCommitFailure testBasicCommitFailureAndBufferSizeChanges
+// flume: TestAvroEventDeserializer resetTest
+// flume: TestDurablePositionTracker testBasicTracker
+// flume: TestResettableFileInputStream testBasicRead testReadByte testReset testMarkReset testResume testSeek
 func TestManyLives(t *testing.T) {
 	for name, c := range contents(t, 300) {
 		for _, kill := range []bool{true, false} {
@@ -236,6 +242,8 @@ func TestRelativePath(t *testing.T) {
 }
 
 // What Flume 1.11 wrote.
+//
+// flume: TestDurablePositionTracker testGoodTrackerFile testPartialTrackerFile
 func TestFlumesMeta(t *testing.T) {
 	data, err := os.ReadFile("testdata/spooldir-main.meta")
 	must(t, err)
@@ -266,6 +274,8 @@ func TestMetaOfOurs(t *testing.T) {
 }
 
 // A damaged meta file costs what is in it, and no more.
+//
+// flume: TestReliableSpoolingFileEventReader testZeroByteTrackerFile
 func TestDamagedMeta(t *testing.T) {
 	for name, text := range map[string]string{"empty": "", "text": "text", "cut": "Obj\x01\x04"} {
 		t.Run(name, func(t *testing.T) {

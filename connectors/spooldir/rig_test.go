@@ -19,6 +19,7 @@ import (
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
 	"github.com/millrace/millrace/core/vfs"
@@ -32,7 +33,8 @@ type rig struct {
 	out  *sourcetest.Outlet
 	in   *sourcetest.Instance
 
-	fault []vfs.Rule // for live
+	fault []vfs.Rule    // for live
+	cells *metric.Group // of the last life
 }
 
 // newRig makes one with the keys k, v, k, v.
@@ -160,6 +162,7 @@ func (r *rig) live(batches int, kill, forgetful bool) bool {
 		r.t.Fatal(faults)
 	}
 	env := sourcetest.NewEnv(r.t, "src")
+	r.cells = env.Metrics
 	if r.fault != nil {
 		env.FS = vfs.NewFault(env.FS, r.fault...)
 	}

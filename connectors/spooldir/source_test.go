@@ -17,6 +17,15 @@ import (
 )
 
 // What each key does to one directory, and how the directory looks afterwards.
+//
+// flume: TestSpoolDirectorySource testValidSortOrder testRecursion_SetToTrue testRecursion_SetToFalse
+// flume: TestSpoolDirectorySource testEndWithZeroByteFiles testWithAllEmptyFiles testWithEmptyAndDataFiles
+// flume: TestReliableSpoolingFileEventReader testIncludePattern testIgnorePattern testIncludeExcludePatternNoConflict
+// flume: TestReliableSpoolingFileEventReader testIncludeExcludePatternConflict testFileDeletion
+// flume: TestReliableSpoolingFileEventReader testConsumeFileRandomly testConsumeFileOldest testConsumeFileYoungest
+// flume: TestSpoolingFileLineReader testBehaviorWithEmptyFile testLineExceedsMaxLineLength
+// flume: TestLineDeserializer testSimpleViaBuilder testSimpleViaFactory
+// flume: TestBlobDeserializer testSimple testSimpleViaBuilder testSimpleViaFactory testBatch testMaxLineLength
 func TestKeys(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys  []string
@@ -73,7 +82,7 @@ func TestKeys(t *testing.T) {
 			[]string{"abcdefghij", "klmnopqrst", "uvwxyz", "abcdefghij", "klmnopqrst", "x"},
 			[]string{"a.COMPLETED"},
 		},
-		"carriage returns stay": {nil, []string{"a", "a\r\nb\n\nc"}, []string{"a\r", "b", "", "c"}, []string{"a.COMPLETED"}},
+		"carriage returns stay": {[]string{"deserializer", "org.apache.flume.serialization.LineDeserializer$Builder"}, []string{"a", "a\r\nb\n\nc"}, []string{"a\r", "b", "", "c"}, []string{"a.COMPLETED"}},
 		"inputCharset":          {[]string{"inputCharset", "ISO-8859-1"}, []string{"a", "\xe9\n"}, []string{"é"}, []string{"a.COMPLETED"}},
 		"outputCharset":         {[]string{"deserializer.outputCharset", "ISO-8859-1"}, []string{"a", "é\n"}, []string{"\xe9"}, []string{"a.COMPLETED"}},
 		"decodeErrorPolicy fail": {
@@ -127,6 +136,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// flume: TestReliableSpoolingFileEventReader testConsumeFileOldestWithLexicographicalComparision
+// flume: TestReliableSpoolingFileEventReader testConsumeFileYoungestWithLexicographicalComparision
 func TestSameTimeGoesByName(t *testing.T) {
 	for _, order := range []string{"oldest", "youngest"} {
 		r := newRig(t, "consumeOrder", order, "recursiveDirectorySearch", "true")
@@ -139,20 +150,31 @@ func TestSameTimeGoesByName(t *testing.T) {
 	}
 }
 
+// flume: TestSpoolDirectorySource testPutFilenameHeader testPutBasenameHeader
+// flume: TestSpoolingFileLineReader testNameCorrespondsToLatestRead
 func TestHeaders(t *testing.T) {
 	r := newRig(t, "fileHeader", "true", "basenameHeader", "true", "recursiveDirectorySearch", "true", "basenameHeaderKey", "name")
 	r.put("d/a b", "1\n")
+	r.age("d/a b", 1)
+	r.put("c", "2\n")
+	r.age("c", 0)
+	r.put("empty", "")
+	r.age("empty", -1)
 	r.start()
-	r.want("1")
-	h := r.out.Events()[0].Headers
-	if file, _ := h.Get("file"); file != r.path("d/a b") {
-		t.Errorf("file is %q", file)
-	}
-	if name, _ := h.Get("name"); name != "a b" || h.Len() != 2 {
-		t.Errorf("name is %q, of %d headers", name, h.Len())
+	r.want("1", "2", "")
+	for i, want := range []string{"d/a b", "c", "empty"} { // each event has its own file's, not that of the one opened next
+		h := r.out.Events()[i].Headers
+		if file, _ := h.Get("file"); file != r.path(want) {
+			t.Errorf("file is %q, want %q", file, want)
+		}
+		if name, _ := h.Get("name"); name != filepath.Base(want) || h.Len() != 2 {
+			t.Errorf("name is %q, of %d headers", name, h.Len())
+		}
 	}
 }
 
+// flume: TestSpoolDirectorySource testInvalidSortOrder
+// flume: TestReliableSpoolingFileEventReader testNullConsumeOrder
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys []string
@@ -182,6 +204,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// flume: TestReliableSpoolingFileEventReader testRenameTrackingPolicyOnReadonlySpoolDirectory
 func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o644))
@@ -202,6 +225,8 @@ func TestOpenFails(t *testing.T) {
 }
 
 // A spool directory that can not be written to is enough where nothing is renamed in it.
+//
+// flume: TestReliableSpoolingFileEventReader testTrackerDirTrackingPolicyOnReadonlySpoolDirectory
 func TestReadOnlyDirectory(t *testing.T) {
 	s := new(source)
 	if _, faults := conf.Bind(s, map[string]string{"spoolDir": "/proc/self/fdinfo", "trackerDir": t.TempDir(), "trackingPolicy": "tracker_dir"}); faults.HasErrors() {
@@ -273,6 +298,8 @@ func TestFinishedNameIsTaken(t *testing.T) {
 }
 
 // Nothing is finished before it is delivered.
+//
+// flume: TestSpoolingFileLineReader testBasicSpooling
 func TestFinishedAfterDelivery(t *testing.T) {
 	r := newRig(t, "deletePolicy", "immediate")
 	r.out.Hold()
@@ -359,12 +386,13 @@ func TestReplacedAndRemovedFiles(t *testing.T) {
 }
 
 // What can not be read now holds up nothing, and is tried again from its place.
+//
+// flume: TestSpoolDirectorySource testErrorCounterEventReadFail
 func TestUnreadableFile(t *testing.T) {
 	for name, rule := range map[string]vfs.Rule{
 		"open":   {Kind: vfs.OpOpen, Path: "a", At: 1, Err: syscall.EACCES},
 		"read":   {Kind: vfs.OpRead, Path: "a", At: 1, Err: syscall.EIO},
 		"second": {Kind: vfs.OpRead, Path: "a", At: 2, Err: syscall.EIO},
-		"third":  {Kind: vfs.OpRead, Path: "a", At: 3, Err: syscall.EIO},
 		"finish": {Kind: vfs.OpRename, Path: "a*", At: 1, Err: syscall.EROFS},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -378,10 +406,17 @@ func TestUnreadableFile(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 			r.names("a.COMPLETED", "b.COMPLETED")
+			if m := r.cells; m.EventReadFail.Load()+m.GenericProcessingFail.Load() != 1 || (m.EventReadFail.Load() == 1) != (name != "finish") {
+				t.Errorf("%d failures to read, %d others", m.EventReadFail.Load(), m.GenericProcessingFail.Load())
+			}
 		})
 	}
 }
 
+// flume: TestReliableSpoolingFileEventReader testLargeNumberOfFilesOLDEST testLargeNumberOfFilesYOUNGEST
+// flume: TestReliableSpoolingFileEventReader testLargeNumberOfFilesRANDOM testLargeNumberOfFilesOLDESTTrackerDir
+// flume: TestReliableSpoolingFileEventReader testLargeNumberOfFilesYOUNGESTTrackerDir
+// flume: TestReliableSpoolingFileEventReader testLargeNumberOfFilesRANDOMTrackerDir
 func TestManyFiles(t *testing.T) {
 	for _, order := range []string{"oldest", "random"} {
 		r := newRig(t, "consumeOrder", order, "recursiveDirectorySearch", "true", "fileSuffix", ".x")

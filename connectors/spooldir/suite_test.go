@@ -11,6 +11,10 @@ import (
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
+// flume: TestSpoolDirectorySource testLifecycle testReconfigure testSourceDoesNotDieOnFullChannel
+// flume: TestReliableSpoolingFileEventReader testConsumeFileRandomlyNewFile
+// flume: TestSpoolingFileLineReader testInitiallyEmptyDirectory testEmptyDirectoryAfterCommittingFile
+// flume: TestSpoolingFileLineReader testBatchedReadsWithinAFile testBatchedReadsAcrossFileBoundary
 func TestSuite(t *testing.T) {
 	for name, extra := range map[string]map[string]string{
 		"lines": {}, "small batches": {"batchSize": "7"}, "tracker": {"trackingPolicy": "tracker_dir"}, "deleted": {"deletePolicy": "immediate"},

@@ -74,6 +74,8 @@ func open(t *testing.T, keys string) *source {
 }
 
 // Flume's TestStressSource, with its numbers.
+//
+// flume: TestStressSource testMaxTotalEvents testMaxSuccessfulEvents testBatchEvents
 func TestAsFlume(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys   string
@@ -109,6 +111,9 @@ func TestAsFlume(t *testing.T) {
 }
 
 // The pauses after failures, and those of a rate.
+//
+// flume: TestStressSource testRateLimitedEventsNoBatch testRateLimitedEventsBatch testNonRateLimitedEventsNoBatch
+// flume: TestStressSource testNonRateLimitedEventsBatch
 func TestPauses(t *testing.T) {
 	for keys, want := range map[string][]time.Duration{
 		"maxTotalEvents=4 maxEventsPerSecond=20":               {0, 50, 100, 150},
@@ -145,6 +150,8 @@ func checkTimes(t *testing.T, keys string, times []time.Time, want []time.Durati
 }
 
 // It stops within a pause, and passes on what is not a full channel.
+//
+// flume: TestStressSource testBatchEventsWithoutMatTotalEvents
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, keys := range []string{"", "maxEventsPerSecond=1"} {
@@ -154,6 +161,18 @@ func TestEnds(t *testing.T) {
 				t.Errorf("%s: %v after %d", keys, err, len(out.tried))
 			}
 			cancel()
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // without a limit it goes on until it is told
+		ctx, cancel := context.WithCancel(t.Context())
+		out := &outlet{full: func(put int) bool {
+			if put == 10 {
+				cancel()
+			}
+			return false
+		}}
+		if err := open(t, "batchSize=10").Run(ctx, out); err != nil || !slices.Equal(out.tried, slices.Repeat([]int{10}, 10)) {
+			t.Errorf("%v: batches %v", err, out.tried)
 		}
 	})
 	broken := errors.New("broken")

@@ -105,6 +105,16 @@ func parseAll(p *parser, f framer, in string, n int) []string {
 	return got
 }
 
+// flume: TestSyslogParser testRfc5424DateParsing testMessageParsing
+// flume: TestSyslogUtils TestHeader0 TestHeader1 TestHeader2 TestHeader3 TestHeader4 TestHeader5 TestHeader6
+// flume: TestSyslogUtils TestHeader7 TestHeader8 TestHeader9 TestHeader10 TestHeader11
+// flume: TestSyslogUtils TestRfc3164HeaderApacheLogWithNulls testExtractBadEvent1 testExtractBadEvent2
+// flume: TestSyslogUtils testExtractBadEvent3 testExtractBadEvent4 testExtractGoodEvent testBadEventGoodEvent
+// flume: TestSyslogUtils testGoodEventBadEvent testBadEventBadEvent testGoodEventGoodEvent testExtractBadEventLarge
+// flume: TestSyslogUtils testKeepFields
+// flume: TestSyslogTcpSource testKeepFields testRemoveFields testKeepHostname testKeepTimestamp
+// flume: TestSyslogUdpSource testKeepFields testRemoveFields testKeepHostname testKeepTimestamp
+// flume: TestSyslogSource testKeepFields testRemoveFields testKeepTimestampAndHostname
 func TestConformance(t *testing.T) {
 	loc := newYork(t)
 	now := time.Date(2012, 6, 15, 0, 0, 0, 0, time.UTC)

@@ -138,6 +138,8 @@ func TestDatePattern(t *testing.T) {
 }
 
 // A message of RFC 3164 is at most eleven months old, or one month ahead.
+//
+// flume: TestSyslogUtils TestRfc3164Dates
 func TestYear(t *testing.T) {
 	for _, tt := range []struct{ stamp, now, want string }{
 		{"Dec 31 23:59:59", "2026-01-01T00:00:05Z", "2025-12-31T23:59:59Z"},

@@ -136,12 +136,34 @@ func portTime(m *message, now func() time.Time) (ms int64, ok bool) {
 	case m.stamp[0] == '-':
 		return now().UnixMilli(), true
 	case m.bsd:
-		if stamp3164(m.stamp) == len(m.stamp) {
-			ms, _ = time3164(m.stamp, now(), time.UTC)
-		}
-		return ms, true
+		return strict3164(m.stamp, now()), true
 	}
 	return strict5424(m.stamp)
+}
+
+// strict3164 reads a time stamp whose month may be in capitals. Fields out of range make it 0.
+func strict3164(s []byte, now time.Time) (ms int64) {
+	s = bytes.Clone(s)
+	for i := 1; i < min(3, len(s)); i++ {
+		s[i] |= 'a' - 'A'
+	}
+	if stamp3164(s) != len(s) {
+		return 0
+	}
+	last := 31
+	switch string(s[:3]) {
+	case "Feb":
+		last = 29
+	case "Apr", "Jun", "Sep", "Nov":
+		last = 30
+	}
+	clock := s[len(s)-8:]
+	day, err := strconv.Atoi(string(bytes.TrimSpace(s[3 : len(s)-8])))
+	if err != nil || day < 1 || day > last || two(clock) > 23 || two(clock[3:]) > 59 || two(clock[6:]) > 59 {
+		return 0
+	}
+	ms, _ = time3164(s, now, time.UTC)
+	return ms
 }
 
 // strict5424 reads a time stamp with a zone. Fields out of range are errors. A

@@ -2,6 +2,8 @@ package syslog
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -43,6 +45,8 @@ const (
 )
 
 // What Flume makes of these lines, but for the rows that say "ours".
+//
+// flume: TestMultiportSyslogTCPSource testFragmented
 func TestMultiportConformance(t *testing.T) {
 	const h = "Facility=1 Priority=13 Severity=5 "
 	for _, tt := range []struct {
@@ -78,6 +82,8 @@ func TestMultiportConformance(t *testing.T) {
 		{"ours: the year", "<165>Aug 24 05:34:00 CST 1987 mymachine myproc[10]: x\n", []string{
 			`"1987 mymachine myproc[10]: x" Facility=20 Priority=165 Severity=5 host=CST timestamp=1787549640000`,
 		}},
+		{"a month in capitals", "<13>NOV  9 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1794225600000`}},
+		{"no such day, no such time", "<13>Feb 30 12:00:00 h b\n<13>May 13 25:61:61 h b\n", []string{`"b" ` + h + `host=h timestamp=0`, `"b" ` + h + `host=h timestamp=0`}},
 		{"25 days ago", "<13>Oct 28 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1793188800000`}},
 		{"ours: 35 days ahead is last year", "<13>Dec 27 15:07:03 h b\n", []string{`"b" ` + h + `host=h timestamp=1766848023000`}},
 		{"ours: a day of one digit without a second blank", "<13>Nov 9 12:00:00 h b\n", []string{`"b" ` + h + `host=h timestamp=1794225600000`}},
@@ -140,6 +146,7 @@ func TestMultiportEventSize(t *testing.T) {
 	}
 }
 
+// flume: TestMultiportSyslogTCPSource testCharsetParsing
 func TestMultiportCharsets(t *testing.T) {
 	for _, tt := range []struct{ charset, in, want string }{
 		{"ISO-8859-1", "<13>- \xe9 \xe9\n", `"\xe9" Facility=1 Priority=13 Severity=5 host=é ` + noon},
@@ -156,6 +163,8 @@ func TestMultiportCharsets(t *testing.T) {
 }
 
 // Two ports, each with its charset and its number in a header.
+//
+// flume: TestMultiportSyslogTCPSource testPortCharsetHandling testClientHeaders
 func TestPorts(t *testing.T) {
 	one, two := freePort(t), freePort(t)
 	in := sourcetest.Start(t, sourcetest.Subject{New: Multiport.New}, map[string]string{
@@ -177,6 +186,50 @@ func TestPorts(t *testing.T) {
 		`"\xe9" Facility=1 Priority=13 Severity=5 host=h ip=127.0.0.1 port=`+two+` timestamp=1334315471000`)
 	if n := in.Env.Metrics.EventReadFail.Load(); n != 1 {
 		t.Errorf("%d read failures, want 1", n)
+	}
+}
+
+// Each of many ports serves, and says which it is.
+//
+// flume: TestMultiportSyslogTCPSource testMultiplePorts
+func TestManyPorts(t *testing.T) {
+	const n = 200
+	src, out, env := Multiport.New(), sourcetest.NewOutlet(), sourcetest.NewEnv(t, "src")
+	if _, faults := conf.Bind(src, map[string]string{"host": "127.0.0.1", "ports": strings.Repeat("0 ", n), "portHeader": "port"}); faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	var ports []string
+	env.Listen = func(network, at string) (net.Listener, error) {
+		l, err := net.Listen(network, at)
+		if err == nil {
+			_, number, _ := net.SplitHostPort(l.Addr().String())
+			ports = append(ports, number)
+		}
+		return l, err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := src.Open(ctx, env); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- src.Run(ctx, out) }()
+	for _, number := range ports {
+		c, err := net.Dial("tcp", "127.0.0.1:"+number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, c, "<10>1 2012-04-13T11:11:11Z h "+number+"\n")
+		c.Close()
+	}
+	suite.Eventually(t, "one event a port", func() bool { return out.Len() == n })
+	cancel()
+	if err := errors.Join(<-ended, src.Close()); err != nil {
+		t.Error(err)
+	}
+	for _, e := range out.Events() {
+		if h := e.Headers; h.Value("port") != string(e.Body) || h.Value("host") != "h" || h.Value("timestamp") != "1334315471000" {
+			t.Errorf("%s: %v", e.Body, h)
+		}
 	}
 }
 

@@ -148,7 +148,7 @@ func (p *parser) unmatched(pri int) core.Headers {
 func (p *parser) add(b *core.Batch, k *known, line []byte) {
 	text := line[len(k.head):]
 	switch {
-	case len(text) == 0 || p.keep.all:
+	case p.keep.all, len(text) == 0 && (len(k.kept) == 0 || p.port != nil):
 		b.Append(k.headers, line)
 	case k.suffix:
 		b.Append(k.headers, line[len(k.head)-len(k.kept):])
@@ -163,12 +163,12 @@ func (p *parser) once(b *core.Batch, line []byte, m *message, h core.Headers, cu
 	if cut {
 		h = h.With(headerStatus, statusCut)
 	}
-	if len(m.text) == 0 || p.keep.all {
+	p.scratch = p.keep.appendTo(p.scratch[:0], m)
+	switch {
+	case p.keep.all, len(m.text) == 0 && (len(p.scratch) == 0 || p.port != nil):
 		b.Append(h, line)
 		return
-	}
-	p.scratch = p.keep.appendTo(p.scratch[:0], m)
-	if len(p.scratch) == 0 {
+	case len(p.scratch) == 0:
 		b.Append(h, m.text)
 		return
 	}

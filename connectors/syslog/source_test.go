@@ -171,6 +171,7 @@ func TestDribble(t *testing.T) {
 	}
 }
 
+// flume: TestSyslogTcpSource testSourceCounterEventFail
 func TestConnectionBreaks(t *testing.T) {
 	in := start(t, TCP, nil)
 	c := connect(t, in)
@@ -360,6 +361,7 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// flume: TestSyslogUdpSource testLargePayload
 func TestLargeDatagram(t *testing.T) {
 	in := start(t, UDP, nil)
 	body := strings.Repeat("x", 60000)
@@ -369,6 +371,7 @@ func TestLargeDatagram(t *testing.T) {
 	}
 }
 
+// flume: TestSyslogUdpSource testSourceCounterReadFail
 func TestEmptyDatagrams(t *testing.T) {
 	in := start(t, UDP, nil)
 	c := connect(t, in)
@@ -446,6 +449,8 @@ func TestDeadSocket(t *testing.T) {
 	}
 }
 
+// flume: TestSyslogTcpSource testClientHeaders
+// flume: TestSyslogUdpSource testClientHeaders
 func TestPeerHeaders(t *testing.T) {
 	for _, source := range []core.Type[core.Source]{TCP, UDP} {
 		in := start(t, source, map[string]string{"clientIPHeader": "ip", "clientHostnameHeader": "name"})
@@ -475,6 +480,10 @@ func closed() chan struct{} {
 }
 
 // A name server that does not answer costs little time, and none once many are asked for.
+//
+// flume: TestSyslogUtils testGetIPWhenSuccessful testGetIPWhenInputIsNull testGetIPWhenInputIsNotInetSocketAddress
+// flume: TestSyslogUtils testGetHostnameWhenSuccessful testGetHostnameWhenInputIsNull
+// flume: TestSyslogUtils testGetHostnameWhenInputIsNotInetSocketAddress
 func TestNames(t *testing.T) {
 	now := time.Now()
 	p := newPeers(&settings{clientHostname: "name"}, func() time.Time { return now })

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
 )
@@ -54,20 +55,30 @@ func certificate(t testing.TB, path string) (tls.Certificate, *x509.CertPool) {
 	return pair, pool
 }
 
+// flume: TestSyslogTcpSource testSSLMessages
+// flume: TestMultiportSyslogTCPSource testMultiplePortsSSL
 func TestSuiteTLS(t *testing.T) {
 	path := t.TempDir() + "/server.pem"
 	_, pool := certificate(t, path)
-	s := subject(TCP, false, func(t testing.TB) map[string]string {
-		keys := ports(t)
-		keys["ssl"], keys["keystore"] = "true", path
-		return keys
-	})
-	s.Feed = func(t testing.TB, in *sourcetest.Instance, bodies []string) []string {
-		return feed(t, func() (net.Conn, error) {
-			return tls.Dial("tcp", in.Addr().String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
-		}, bodies, false)
+	for _, source := range []core.Type[core.Source]{TCP, Multiport} {
+		t.Run(source.Name, func(t *testing.T) {
+			s := subject(source, false, func(t testing.TB) map[string]string {
+				keys := ports(t)
+				if source.Name == Multiport.Name {
+					keys["ports"] = "0 0"
+					delete(keys, "port")
+				}
+				keys["ssl"], keys["keystore"] = "true", path
+				return keys
+			})
+			s.Feed = func(t testing.TB, in *sourcetest.Instance, bodies []string) []string {
+				return feed(t, func() (net.Conn, error) {
+					return tls.Dial("tcp", in.Addr().String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
+				}, bodies, false)
+			}
+			sourcetest.Run(t, s)
+		})
 	}
-	sourcetest.Run(t, s)
 }
 
 func TestMutualTLS(t *testing.T) {

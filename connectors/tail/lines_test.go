@@ -39,6 +39,7 @@ func TestLinesAcrossBlocks(t *testing.T) {
 	}
 }
 
+// flume: TestTaildirEventReader testBackoffWithoutNewLine
 func TestNoFinalNewline(t *testing.T) {
 	r := newRig(t, `app\.log`, "idleTimeout", "50")
 	r.write("app.log", "1\n2")
@@ -53,6 +54,7 @@ func TestNoFinalNewline(t *testing.T) {
 	r.want("1", "2", "3", "4")
 }
 
+// flume: TestTaildirEventReader testNewLineBoundaries
 func TestLineEnds(t *testing.T) {
 	r := newRig(t, `app\.log`)
 	r.write("app.log", "1\r\n2\r3\r\r\n\r\n\n\x00nul\x00\n\xff\xfe\n")

@@ -301,6 +301,7 @@ func TestEqualFirstLines(t *testing.T) {
 	}
 }
 
+// flume: TestTaildirEventReader testIncludeEmptyFile
 func TestEmptyAndOneByteFiles(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.write("empty.log", "")
@@ -325,6 +326,8 @@ func TestShorterThanTheStoredPosition(t *testing.T) {
 	r.want("1", "2", "3", "4")
 }
 
+// flume: TestTaildirEventReader testDeleteFiles
+// flume: TestTaildirMatcher getMatchingFiles getMatchingFilesNoCache
 func TestDeleteAndRecreate(t *testing.T) {
 	r := newRig(t, `app\.log`)
 	r.write("app.log", "1\n")
@@ -412,6 +415,7 @@ func TestMoveToAnotherGroupWhileClosed(t *testing.T) {
 	r.want("1", "2")
 }
 
+// flume: TestTaildirMatcher testDirectoriesAreNotListed
 func TestReplacedByADirectory(t *testing.T) {
 	r := newRig(t, `app\.log`)
 	r.write("app.log", "1\n")
@@ -438,6 +442,7 @@ func (l *locked) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, er
 	return l.FS.OpenFile(name, flag, perm)
 }
 
+// flume: TestTaildirSource testErrorCounterEventReadFail
 func TestUnreadableThenReadable(t *testing.T) {
 	r := newRig(t, `app\.log`)
 	l := &locked{FS: r.fs}
@@ -469,6 +474,7 @@ func TestDirectoryAppearsLater(t *testing.T) {
 	r.want("1", "2")
 }
 
+// flume: TestTaildirEventReader testLargeNumberOfFiles
 func TestThousandFilesAtOnce(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.start()

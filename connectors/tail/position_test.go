@@ -43,6 +43,7 @@ func TestPositionFileIsFlumes(t *testing.T) {
 	}
 }
 
+// flume: TestTaildirEventReader testLoadPositionFile
 func TestPositionsOfFlumeAreTakenOver(t *testing.T) {
 	r := newRig(t, `.*\.log.*`)
 	r.write("a.log", "1\n2\n")
@@ -178,6 +179,7 @@ func TestCrashBetweenTheFiles(t *testing.T) {
 	r.want("1", "2", "3")
 }
 
+// flume: TestTaildirSource testErrorCounterFileHandlingFail
 func TestPositionFileCannotBeWritten(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.write("a.log", "1\n")

@@ -37,6 +37,11 @@ func TestKeys(t *testing.T) {
 }
 
 // Upstream: testRegexFileNameFilteringEndToEnd, testFileConsumeOrder, testHeaderMapping, testPutFilenameHeader.
+//
+// flume: TestTaildirEventReader testBasicReadFiles testBatchedReadsAcrossFileBoundary
+// flume: TestTaildirMatcher testRegexFileNameFiltering
+// flume: TestTaildirSource testRegexFileNameFilteringEndToEnd testHeaderMapping testFileConsumeOrder
+// flume: TestTaildirSource testPutFilenameHeader
 func TestGroupsHeadersAndOrder(t *testing.T) {
 	r := newRig(t, `[ab].log`, "fileHeader", "true", "fileHeaderKey", "path", "headers.g.a.b", "v", "batchSize", "2")
 	r.keys["filegroups"] = "h g undefined"
@@ -65,6 +70,8 @@ func TestGroupsHeadersAndOrder(t *testing.T) {
 }
 
 // Upstream: testMaxBatchCount.
+//
+// flume: TestTaildirSource testMaxBatchCount
 func TestMaxBatchCount(t *testing.T) {
 	r := newRig(t, `.*\.log`, "batchSize", "1", "maxBatchCount", "2")
 	r.write("1.log", "f1l1\nf1l2\nf1l3\nf1l4\n")
@@ -75,6 +82,7 @@ func TestMaxBatchCount(t *testing.T) {
 	r.want("f1l1", "f1l2", "f2l1", "f2l2", "f1l3", "f1l4", "f2l3", "f2l4")
 }
 
+// flume: TestTaildirEventReader testByteOffsetHeader
 func TestByteOffsetHeader(t *testing.T) {
 	r := newRig(t, `.*\.log`, "byteOffsetHeader", "true")
 	r.write("a.log", "file1line1\nfile1line2\nfile1line3\n")
@@ -87,6 +95,7 @@ func TestByteOffsetHeader(t *testing.T) {
 	}
 }
 
+// flume: TestTaildirEventReader testSkipToEndPosition
 func TestSkipToEnd(t *testing.T) {
 	r := newRig(t, `.*\.log`, "skipToEnd", "true")
 	r.write("a.log", "old\n")
@@ -101,6 +110,33 @@ func TestSkipToEnd(t *testing.T) {
 	r.write("c.log", "while closed\n")
 	r.open()
 	r.want("new file", "new line", "while closed")
+}
+
+// More bytes are read whatever the time of the last change says.
+//
+// flume: TestTaildirEventReader testUpdateWhenLastUpdatedSameAsModificationTime
+func TestGrownAtTheSameTime(t *testing.T) {
+	r := newRig(t, `a\.log`, "idleTimeout", "10")
+	at := time.Now().Add(-time.Hour)
+	touch := func() { r.check(os.Chtimes(r.path("a.log"), at, at)) }
+	r.write("a.log", "1\n")
+	touch()
+	r.start()
+	r.want("1")
+	for _, running := range []bool{true, false} {
+		r.wait("it is closed", func() bool { return r.cell("files_open") == 0 })
+		if !running {
+			r.close()
+		}
+		r.add("a.log", "more\n")
+		touch()
+		if !running {
+			r.start()
+		}
+		n := map[bool]int{true: 2, false: 3}[running]
+		r.wait("the new line", func() bool { return r.out.Len() == n })
+	}
+	r.want("1", "more", "more")
 }
 
 func TestMaxEventsOfTheChannel(t *testing.T) {

@@ -9,6 +9,10 @@ import (
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
+// flume: TestTaildirEventReader testInitiallyEmptyDirAndBehaviorAfterReadingAll testBasicCommitFailure
+// flume: TestTaildirEventReader testBasicCommitFailureAndBatchSizeChanges
+// flume: TestTaildirSource testLifecycle
+// flume: TestTaildirMatcher testEmtpyDirMatching testNoMatching
 func TestSuite(t *testing.T) {
 	for name, batch := range map[string]string{"batch 100": "100", "batch 7": "7"} {
 		t.Run(name, func(t *testing.T) {

@@ -52,6 +52,14 @@ type CrashSubject struct {
 // MILLRACE_CRASH=n makes it n times longer (operations are sampled from at most
 // about 25 a seed otherwise) and prints how often it crashed where;
 // MILLRACE_SEED=s runs that one seed only.
+//
+// flume: TestFileChannel testFailAfterTakeBeforeCommit testFailAfterPutCheckpointCommit
+// flume: TestFileChannel testTakeTransactionCrossingCheckpoint testPutForceCheckpointCommitReplay
+// flume: TestFileChannel testPutCheckpointCommitCheckpointReplay testReferenceCounts
+// flume: TestFileChannelRestart testRestartLogReplayV1 testRestartLogReplayV2
+// flume: TestFileChannelRollback testRollbackSimulatedCrash testRollbackSimulatedCrashWithSink
+// flume: TestLog testPutCommit testPutRollback testPutTakeCommit testPutTakeRollbackLogReplayV1
+// flume: TestLog testPutTakeRollbackLogReplayV2
 func RunCrash(t *testing.T, s CrashSubject) {
 	scale, seeds := 1, uint64(8)
 	if n, err := strconv.Atoi(os.Getenv("MILLRACE_CRASH")); err == nil && n > 0 {

@@ -97,6 +97,9 @@ func dropOldest(t testing.TB, s Subject) {
 }
 
 // adjust changes settings of a channel at work.
+//
+// flume: TestFileChannel testReconfigure
+// flume: TestMemoryChannel testChannelResize
 func adjust(t testing.TB, s Subject) {
 	keys := s.keys(t, "capacity", "5", "transactionCapacity", "5", "keep-alive", "60")
 	ch, cells := open(t, s, keys)

@@ -180,6 +180,9 @@ func same(t testing.TB, got, want []string) {
 	}
 }
 
+// flume: TestFileChannel testPut
+// flume: TestMemoryChannelTransaction testCommit
+// flume: TestBasicChannelSemantics testHappyPath
 func order(t testing.TB, s Subject) {
 	ch := Open(t, s)
 	var want []string
@@ -219,6 +222,7 @@ func picks(t testing.TB, s Subject) {
 	same(t, Drain(t, ch), []string{all[1], all[3], all[4]})
 }
 
+// flume: TestMemoryChannel testCapacityBufferEmptyingAfterRollback
 func atomicPut(t testing.TB, s Subject) {
 	ch := Open(t, s, "capacity", "10", "transactionCapacity", "10")
 	tx, err := ch.TryClaim(core.Size{Events: 10})
@@ -239,6 +243,8 @@ func atomicPut(t testing.TB, s Subject) {
 	same(t, Drain(t, ch), suite.Bodies(0, 10))
 }
 
+// flume: TestFileChannel testRollbackIncompleteTransaction
+// flume: TestMemoryChannelTransaction testRollBack
 func rollback(t testing.TB, s Subject) {
 	ch := Open(t, s)
 	mustPut(t, ch, suite.Bodies(0, 6)...)
@@ -265,6 +271,8 @@ func partial(t testing.TB, s Subject) {
 	same(t, Drain(t, ch), []string{all[0], all[3], all[4], all[6], all[7]})
 }
 
+// flume: TestFileChannel testCapacity
+// flume: TestMemoryChannel testCapacityOverload testCapacityBufferEmptyingAfterTakeCommit
 func capacity(t testing.TB, s Subject) {
 	ch := Open(t, s, "capacity", "5", "transactionCapacity", "3")
 	mustPut(t, ch, suite.Bodies(0, 3)...)
@@ -275,11 +283,19 @@ func capacity(t testing.TB, s Subject) {
 	if err := Put(ch, suite.Bodies(3, 3)...); !errors.Is(err, core.ErrChannelFull) {
 		t.Errorf("leased events must count: %v", err)
 	}
+	l.Rollback(errors.New("again"))
+	if err := Put(ch, suite.Bodies(3, 3)...); !errors.Is(err, core.ErrChannelFull) {
+		t.Errorf("a rollback must give no room back: %v", err)
+	}
+	l = mustTake(t, ch, 3)
+	same(t, bodies(l), suite.Bodies(0, 3))
 	l.Ack(nil)
 	mustPut(t, ch, suite.Bodies(3, 3)...)
 	same(t, Drain(t, ch), suite.Bodies(3, 3))
 }
 
+// flume: TestMemoryChannel testByteCapacityOverload testByteCapacityAfterRollback
+// flume: TestMemoryChannel testByteCapacityBufferEmptyingAfterTakeCommit testByteCapacityBufferEmptyingAfterRollback
 func bytes(t testing.TB, s Subject) {
 	if s.BytesKey == "" {
 		return
@@ -290,6 +306,15 @@ func bytes(t testing.TB, s Subject) {
 	if err := Put(ch, big); !errors.Is(err, core.ErrChannelFull) {
 		t.Errorf("put beyond the bytes: %v", err)
 	}
+	mustTake(t, ch, 1).Rollback(errors.New("again"))
+	if err := Put(ch, big); !errors.Is(err, core.ErrChannelFull) {
+		t.Errorf("put beyond the bytes after a rollback: %v", err)
+	}
+	tx, err := ch.TryClaim(core.Size{Events: 1, Bytes: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Rollback()
 	mustTake(t, ch, 1).Ack(nil)
 	mustPut(t, ch, big)
 	if n := len(Drain(t, ch)); n != 2 {
@@ -297,6 +322,7 @@ func bytes(t testing.TB, s Subject) {
 	}
 }
 
+// flume: TestMemoryChannel testTransactionPutCapacityOverload
 func tooLarge(t testing.TB, s Subject) {
 	ch := Open(t, s)
 	if _, err := ch.TryClaim(core.Size{Events: 101, Bytes: 101}); !errors.Is(err, core.ErrTooLarge) {
@@ -304,6 +330,7 @@ func tooLarge(t testing.TB, s Subject) {
 	}
 }
 
+// flume: TestFileChannel testRaceFoundInFLUME1432
 func room(t testing.TB, s Subject) {
 	ch := Open(t, s, "capacity", "2", "transactionCapacity", "2", "keep-alive", "60")
 	mustPut(t, ch, "a", "b")
@@ -422,6 +449,7 @@ func closes(t testing.TB, s Subject) {
 	l.Ack(nil) // does nothing
 }
 
+// flume: TestMemoryChannel testPutTake testNullEmptyEvent
 func contents(t testing.TB, s Subject) {
 	ch := Open(t, s)
 	b := core.NewBatch()
@@ -463,6 +491,10 @@ func contents(t testing.TB, s Subject) {
 
 // crowd has many goroutines put and take, with rollbacks; every event must be
 // delivered exactly once.
+//
+// flume: TestFileChannel testThreaded
+// flume: TestMemoryChannelConcurrency testTransactionConcurrency testManyThreads testConcurrentSinksAndSources
+// flume: TestBasicChannelSemantics testMultiThreadedHappyPath
 func crowd(t testing.TB, s Subject) {
 	ch := Open(t, s, "capacity", "200", "keep-alive", "60")
 	const sources, sinks, each = 6, 4, 400

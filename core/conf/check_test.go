@@ -16,7 +16,11 @@ import (
 var update = flag.Bool("update", false, "write what is expected in testdata anew")
 
 // TestCheck runs the files of testdata/check. A file has cases, divided by ====; a case is a line with the agent and
-// options (strict, lenient, offline, legacy, file=NAME for a second file), then text, ----, and what is said of it.
+// options (strict, lenient, offline, legacy, file=NAME for a second file), then text, ----, and what is said of it. Lines
+// with # before it are comments.
+//
+// flume: TestAbstractPollableSource testExceptionStartup
+// flume: TestRollingFileSink testTransCapBatchSizeCompatibility
 func TestCheck(t *testing.T) {
 	files, err := filepath.Glob("testdata/check/*.txt")
 	if err != nil || len(files) == 0 {
@@ -48,6 +52,9 @@ func TestCheck(t *testing.T) {
 
 // check builds the agent of a case, and says what there is to say.
 func check(t *testing.T, input string) string {
+	for strings.HasPrefix(input, "# ") { // before the case; within it they are part of the configuration
+		_, input, _ = strings.Cut(input, "\n")
+	}
 	head, text, _ := strings.Cut(input, "\n")
 	words := strings.Fields(head)
 	if len(words) < 2 || words[0] != "agent" {

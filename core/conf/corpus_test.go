@@ -137,6 +137,17 @@ func options(file string) conf.Options {
 
 // TestFlumeVerdicts holds our judgement of real configurations against that of Flume 1.11: a lenient agent has the
 // components that run there, and a strict look finds an error exactly where Flume loses one.
+//
+// flume: TestAgentConfiguration testConfigHasNoErrors testSourcesAdded testFiltersAdded testSinksAdded
+// flume: TestAgentConfiguration testChannelsAdded testSinkGroupsAdded testChannelsConfigMappedCorrectly
+// flume: TestAgentConfiguration testConfigFilterConfigMappedCorrectly testSourceConfigMappedCorrectly
+// flume: TestAgentConfiguration testSinkConfigMappedCorrectly testSinkgroupConfigMappedCorrectly
+// flume: TestFlumeConfiguration testFLUME1743
+// flume: TestAbstractConfigurationProvider testSourceThrowsExceptionDuringConfiguration
+// flume: TestAbstractConfigurationProvider testChannelThrowsExceptionDuringConfiguration
+// flume: TestAbstractConfigurationProvider testSinkThrowsExceptionDuringConfiguration
+// flume: TestAbstractConfigurationProvider testSourceAndSinkThrowExceptionDuringConfiguration
+// flume: TestAbstractConfigurationProvider testSinkSourceMismatchDuringConfiguration
 func TestFlumeVerdicts(t *testing.T) {
 	expected := differences(t)
 	for _, file := range verdicts(t) {

@@ -64,6 +64,7 @@ func (a *all) Keys(k *conf.Keys) {
 	})
 }
 
+// flume: TestContext testPutGet testSubProperties
 func TestBindValues(t *testing.T) {
 	a := new(all)
 	k, faults := conf.Bind(a, map[string]string{

@@ -44,6 +44,7 @@ func want(t *testing.T, f conf.Filter, key, want string) {
 	}
 }
 
+// flume: TestEnvironmentVariableConfigFilter filter filterUnknownKey
 func TestEnv(t *testing.T) {
 	f := filter(t, configfilter.Env)
 	want(t, f, "HOME", "/h")
@@ -70,6 +71,7 @@ func TestFile(t *testing.T) {
 	want(t, f, "directory", "!is a directory")
 }
 
+// flume: TestExternalProcessConfigFilter filterOk filterError
 func TestExternal(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "ask")
 	if err := os.WriteFile(script, []byte(`#!/bin/sh

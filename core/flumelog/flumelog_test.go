@@ -31,6 +31,10 @@ func unhex(t testing.TB, text string) []byte {
 	return b
 }
 
+// flume: TestEventUtils testPutEvent testInvalidEvent
+// flume: TestTransactionEventRecordV3 testTypes testPutSerialization testTakeSerialization testRollbackSerialization
+// flume: TestTransactionEventRecordV3 testCommitSerialization testBadType
+// flume: TestLogFile testWriteDelimitedTo
 func TestSamples(t *testing.T) {
 	for k, text := range samples {
 		b := unhex(t, text)
@@ -64,6 +68,11 @@ func TestSamples(t *testing.T) {
 				t.Errorf("%d: cut at %d is taken for whole", k, cut)
 			}
 		}
+	}
+	unknown := unhex(t, samples[rollback])[framing:]
+	unknown[2] = 9 // where the kind is
+	if r, err := parse(unknown); err == nil {
+		t.Errorf("a record of an unknown kind: %+v", r)
 	}
 }
 
@@ -223,6 +232,7 @@ func TestPutsInFlight(t *testing.T) {
 	}
 }
 
+// flume: TestFlumeEventPointer testPack
 func TestCheckpoint(t *testing.T) {
 	w := newWriter(t)
 	p1 := w.put("/a/log-1", 10, "one")
@@ -250,6 +260,7 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
+// flume: TestLogFile testPutGetNoopEvent
 func TestDamage(t *testing.T) {
 	w := flow(t)
 	w.files["/a/log-1"][framing+42] ^= 1 // in the first put: its body or checksum

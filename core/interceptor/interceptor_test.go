@@ -61,6 +61,7 @@ func run(t *testing.T, typ core.Type[core.Interceptor], keys map[string]string, 
 	return b.Events[1].Headers
 }
 
+// flume: TestTimestampInterceptor testBasic testPreserve testClobber testCustomHeader
 func TestTimestamp(t *testing.T) {
 	old := core.Header{Key: "timestamp", Value: "1"}
 	if got := run(t, Timestamp, nil, old).Value("timestamp"); got != "1338212793234" {
@@ -69,11 +70,12 @@ func TestTimestamp(t *testing.T) {
 	if got := run(t, Timestamp, map[string]string{"preserveExisting": "true"}, old).Value("timestamp"); got != "1" {
 		t.Errorf("preserveExisting: got %q", got)
 	}
-	if got := run(t, Timestamp, map[string]string{"headerName": "when"}).Value("when"); got != "1338212793234" {
-		t.Errorf("headerName: got %q", got)
+	if h := run(t, Timestamp, map[string]string{"headerName": "when"}, old); h.Value("when") != "1338212793234" || h.Value("timestamp") != "1" {
+		t.Errorf("headerName: got %v", h)
 	}
 }
 
+// flume: TestStaticInterceptor testDefaultKeyValue testCustomKeyValue testReplace testPreserve
 func TestStatic(t *testing.T) {
 	if got := run(t, Static, nil).Value("key"); got != "value" {
 		t.Errorf("defaults: got %q", got)
@@ -90,6 +92,8 @@ func TestStatic(t *testing.T) {
 }
 
 // Flume's TestUUIDInterceptor, and that each event has its own.
+//
+// flume: TestUUIDInterceptor testBasic testPreserveExisting testPrefix
 func TestUUID(t *testing.T) {
 	const form = `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`
 	seen := make(map[string]bool)
@@ -129,6 +133,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// flume: TestHostInterceptor testBasic testCustomHeader testPreserve testClobber testUseIP testUseHostname
 func TestHost(t *testing.T) {
 	name, err := os.Hostname()
 	if err != nil {
@@ -138,7 +143,7 @@ func TestHost(t *testing.T) {
 		t.Errorf("name: got %q on %q", got, name)
 	}
 	if addrs, err := net.LookupHost(name); err == nil {
-		if got := run(t, Host, nil).Value("host"); net.ParseIP(got) == nil {
+		if got := run(t, Host, nil, core.Header{Key: "host", Value: "old"}).Value("host"); net.ParseIP(got) == nil {
 			t.Errorf("address: got %q, the host has %v", got, addrs)
 		}
 	}

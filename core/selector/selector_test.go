@@ -140,6 +140,8 @@ func spread(sel core.Selector, n int) []int {
 }
 
 // Flume's testLoadBalancingSelector: one required channel an event, in turn, and the turn outlives the batch.
+//
+// flume: TestLoadBalancingChannelSelector testLoadBalancingSelector
 func TestLoadBalancing(t *testing.T) {
 	sel, _ := open(t, LoadBalancing, "")
 	for _, want := range [][]int{{0}, {1, 2, 0, 1}, {}, {2, 0}} {

@@ -41,6 +41,12 @@ func want(t *testing.T, fars [3]*far, counts ...int) {
 }
 
 // Flume's own tests (TestLoadBalancingSinkProcessor), with its numbers.
+//
+// flume: TestLoadBalancingSinkProcessor testDefaultConfiguration testRoundRobinNoFailure testRandomOneActiveSink
+// flume: TestLoadBalancingSinkProcessor testRoundRobinOneActiveSink testRandomBackoff testRandomPersistentFailure
+// flume: TestLoadBalancingSinkProcessor testRandomNoFailure testRoundRobinPersistentFailure
+// flume: TestLoadBalancingSinkProcessor testRoundRobinBackoffInitialFailure testRoundRobinBackoffIncreasingBackoffs
+// flume: TestLoadBalancingSinkProcessor testRoundRobinBackoffFailureRecovery
 func TestLoadBalanceAsFlume(t *testing.T) {
 	const n = 100
 	for name, run := range map[string]func(t *testing.T){
@@ -66,6 +72,14 @@ func TestLoadBalanceAsFlume(t *testing.T) {
 			fars[0].fail, fars[2].fail = true, true
 			deliver(t, g, 3*n)
 			want(t, fars, 0, 3*n, 0)
+		},
+		"testRandomNoFailure": func(t *testing.T) {
+			g, fars := balance(t, "selector=random")
+			deliver(t, g, 3*n)
+			s1, s2, s3 := len(fars[0].got), len(fars[1].got), len(fars[2].got)
+			if s1+s2+s3 != 3*n || min(s1, s2, s3) < n/3 { // 8 standard deviations below the mean
+				t.Errorf("%d %d %d", s1, s2, s3)
+			}
 		},
 		"testRandomPersistentFailure": func(t *testing.T) {
 			g, fars := balance(t, "selector=random")

@@ -99,6 +99,8 @@ func (o *outcome) Rollback(cause error) { o.cause = cause }
 
 // Flume's own test: capacities 10, 50, 100; 15, then 50 events; s2 gets room for
 // 20 more and is well again after its penalty; then 100.
+//
+// flume: TestFailoverSinkProcessor testFailover
 func TestFailoverAsFlume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s1, s2, s3 := &far{room: 10}, &far{room: 50}, &far{room: 100}

@@ -67,6 +67,8 @@ func inspected(t testing.TB, m vfs.FS) (bodies []string, lost uint64, problems [
 
 // TestInspectDamaged compares what an inspection shows with what Open finds, for
 // every bit position and every length, and that it changes nothing.
+//
+// flume: TestFileChannelIntegrityTool testFixCorruptRecords
 func TestInspectDamaged(t *testing.T) {
 	m := disk(t)
 	l := open(t, m)

@@ -97,6 +97,9 @@ func exists(m vfs.FS, suffix string) bool {
 	return slices.ContainsFunc(list, func(e os.DirEntry) bool { return strings.HasSuffix(e.Name(), suffix) })
 }
 
+// flume: TestFileChannel testChannelDiesOnCorruptEventNoFsync
+// flume: TestFileChannelErrorMetrics testCorruptEventTaken
+// flume: TestLogFile testPutGetCorruptEvent
 func TestFlippedBit(t *testing.T) {
 	for _, sealed := range []bool{true, false} {
 		m := disk(t)

@@ -70,6 +70,7 @@ func vector(t *testing.T, name string) []byte {
 	return data
 }
 
+// flume: TestFlumeEventAvroEventSerializer testAvroSerializer
 func TestFlumesFiles(t *testing.T) {
 	if got, want := all(config(t).New(), eventsB()), vector(t, "file_roll-text.out"); !bytes.Equal(got, want) {
 		t.Errorf("TEXT:\n%q, Flume wrote\n%q", got, want)
@@ -90,6 +91,7 @@ func TestFlumesFiles(t *testing.T) {
 	}
 }
 
+// flume: TestBodyTextEventSerializer testWithNewline testNoNewline
 func TestText(t *testing.T) {
 	for _, c := range []struct {
 		newline, body, want string
@@ -101,6 +103,7 @@ func TestText(t *testing.T) {
 	}
 }
 
+// flume: TestHeaderAndBodyTextEventSerializer testWithNewline testNoNewline
 func TestHeaderOrder(t *testing.T) {
 	for _, c := range []struct {
 		kv   string
@@ -126,6 +129,8 @@ func TestJavaHash(t *testing.T) {
 	}
 }
 
+// flume: TestFlumeEventAvroEventSerializer testAvroSerializerNullCompression testAvroSerializerDeflateCompression
+// flume: TestFlumeEventAvroEventSerializer testAvroSerializerSnappyCompression
 func TestAvroCodecs(t *testing.T) {
 	for _, codec := range []string{"null", "deflate", "snappy", "zstandard", "lzma"} {
 		c, faults := bind(t, map[string]string{

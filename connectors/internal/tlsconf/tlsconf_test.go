@@ -218,6 +218,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// flume: TestHTTPSource testHttpsSSLv3
 func TestPolicy(t *testing.T) {
 	const gcm, cbc, rsa = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_AES_128_GCM_SHA256"
 	all13 := []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
@@ -336,6 +337,7 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// flume: TestHTTPSource testHttpsGlobalKeystore
 func TestDefaults(t *testing.T) {
 	t.Cleanup(func() { defaults.Store(nil) })
 	props := map[string]string{"javax.net.ssl.keyStore": "testdata/server.jks"}
@@ -358,5 +360,47 @@ func TestDefaults(t *testing.T) {
 	off := new(Config)
 	if server, err := off.Server(env()); server != nil || err != nil {
 		t.Errorf("without ssl: %v, %v", server, errors.Join(err))
+	}
+}
+
+// Each default comes from the system property, or else from the environment, or else is Flume's.
+//
+// flume: SSLUtil testKeystorePath testKeystorePassword testKeystoreType testKeystoreTypeWithDefault
+// flume: SSLUtil testTruststorePath testTruststorePassword testTruststoreType testTruststoreTypeWithDefault
+// flume: SSLUtil testIncludeProtocols testExcludeProtocols testIncludeCipherSuites testExcludeCipherSuites
+func TestReadDefaults(t *testing.T) {
+	none := func(string) string { return "" }
+	for _, c := range []struct {
+		property, variable, standard string
+		of                           func(Defaults) string
+	}{
+		{"javax.net.ssl.keyStore", "FLUME_SSL_KEYSTORE_PATH", "", func(d Defaults) string { return d.KeyStore }},
+		{"javax.net.ssl.keyStorePassword", "FLUME_SSL_KEYSTORE_PASSWORD", "", func(d Defaults) string { return d.KeyStorePassword }},
+		{"javax.net.ssl.keyStoreType", "FLUME_SSL_KEYSTORE_TYPE", "JKS", func(d Defaults) string { return d.KeyStoreType }},
+		{"javax.net.ssl.trustStore", "FLUME_SSL_TRUSTSTORE_PATH", "", func(d Defaults) string { return d.TrustStore }},
+		{"javax.net.ssl.trustStorePassword", "FLUME_SSL_TRUSTSTORE_PASSWORD", "", func(d Defaults) string { return d.TrustStorePassword }},
+		{"javax.net.ssl.trustStoreType", "FLUME_SSL_TRUSTSTORE_TYPE", "JKS", func(d Defaults) string { return d.TrustStoreType }},
+		{"flume.ssl.include.protocols", "FLUME_SSL_INCLUDE_PROTOCOLS", "", func(d Defaults) string { return d.IncludeProtocols }},
+		{"flume.ssl.exclude.protocols", "FLUME_SSL_EXCLUDE_PROTOCOLS", "", func(d Defaults) string { return d.ExcludeProtocols }},
+		{"flume.ssl.include.cipherSuites", "FLUME_SSL_INCLUDE_CIPHERSUITES", "", func(d Defaults) string { return d.IncludeSuites }},
+		{"flume.ssl.exclude.cipherSuites", "FLUME_SSL_EXCLUDE_CIPHERSUITES", "", func(d Defaults) string { return d.ExcludeSuites }},
+	} {
+		is := func(name string) func(string) string {
+			return func(n string) string {
+				if n == name {
+					return "of " + n
+				}
+				return ""
+			}
+		}
+		for _, got := range [][2]string{
+			{c.of(ReadDefaults(is(c.property), is(c.variable))), "of " + c.property},
+			{c.of(ReadDefaults(none, is(c.variable))), "of " + c.variable},
+			{c.of(ReadDefaults(none, none)), c.standard},
+		} {
+			if got[0] != got[1] {
+				t.Errorf("%s: %q, want %q", c.property, got[0], got[1])
+			}
+		}
 	}
 }

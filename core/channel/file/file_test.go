@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,6 +224,8 @@ func TestSinkMarksAreStoredWithTheAck(t *testing.T) {
 	want(t, c)
 }
 
+// flume: TestFileChannelErrorMetrics testHealthy
+// flume: TestLog testMinimumRequiredSpaceTooSmallOnStartup testMinimumRequiredSpaceTooSmallForPut
 func TestNearlyFullVolume(t *testing.T) {
 	m := vfs.NewMem()
 	m.SetVolume(20 << 20)
@@ -254,6 +257,7 @@ func TestNearlyFullVolume(t *testing.T) {
 	want(t, c, "a", "c")
 }
 
+// flume: TestFileChannel testLocking
 func TestRefusals(t *testing.T) {
 	m := vfs.NewMem()
 	c := mustStart(t, m)
@@ -277,6 +281,60 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, faults := conf.Bind(new(channel), map[string]string{"capacity": "10"}); !faults.HasErrors() {
 		t.Fatal("transactionCapacity is more than capacity")
+	}
+}
+
+// Transactions of nothing are nothing, over a restart too.
+//
+// flume: TestFileChannel testCommitAfterNoPutTake testFileChannelCounterIsOpen
+// flume: TestFileChannelRollback testRollbackAfterNoPutTake
+// flume: TestLog testCommitNoPut testCommitNoTake testRollbackNoPutTake
+func TestEmptyTransactions(t *testing.T) {
+	m := vfs.NewMem()
+	c := mustStart(t, m)
+	for _, end := range []func(tx core.PutTx) error{
+		func(tx core.PutTx) error {
+			b, stored := core.NewBatch(), make(chan error, 1)
+			defer b.Release()
+			tx.Commit(b, nil, func(err error) { stored <- err })
+			return <-stored
+		},
+		func(tx core.PutTx) error {
+			tx.Rollback()
+			return nil
+		},
+	} {
+		tx, err := c.TryClaim(core.Size{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := end(tx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Take(context.Background(), core.Take{NoWait: true}); !errors.Is(err, core.ErrEmpty) {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		c = mustStart(t, m)
+		if c.IsOpen() != 1 || c.Len() != (core.Size{}) {
+			t.Fatal(c.Len())
+		}
+	}
+	put(t, c, "a")
+	want(t, c, "a")
+	_ = c.Close()
+	if c.IsOpen() != 0 || c.metric("closed") != 1 {
+		t.Error("open when it is closed")
+	}
+}
+
+// Bad numbers are no reason not to start, as in Flume; here they are warnings.
+//
+// flume: TestFileChannel testNegativeCapacities
+func TestBadNumbers(t *testing.T) {
+	c := bind(t, "capacity", "-3", "transactionCapacity", "-1", "checkpointInterval", "-2", "keep-alive", "soon", "maxFileSize", "x")
+	if d := bind(t, "keep-alive", "3"); !reflect.DeepEqual(c.settings, d.settings) {
+		t.Errorf("%+v, want the defaults", c.settings)
 	}
 }
 
@@ -320,6 +378,9 @@ func TestWithoutSyncPerTransaction(t *testing.T) {
 }
 
 // TestOnDisk is the real file system, two directories in turn.
+//
+// flume: TestLog testPutGet
+// flume: TestLogFile testPutGet testReader
 func TestOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	keys := []string{"checkpointDir", dir + "/c", "dataDirs", dir + "/1," + dir + "/2", "maxFileSize", "8192", "minimumRequiredSpace", "1m"}

@@ -26,6 +26,7 @@ func dirs(t testing.TB, more ...string) map[string]string {
 	return keys
 }
 
+// flume: TestSpillableMemoryChannel testPutTake testCapacityDisableOverflow testRollBack
 func TestMemoryOnly(t *testing.T) {
 	channeltest.Run(t, channeltest.Subject{
 		New:      Channel.New,
@@ -51,6 +52,7 @@ var spilling = channeltest.Subject{
 	Names: map[string]string{"capacity": "overflowCapacity"},
 }
 
+// flume: TestSpillableMemoryChannel testParallelSingleSourceAndSink testParallelMultipleSourcesAndSinks
 func TestBoth(t *testing.T) {
 	channeltest.Run(t, spilling, "put is atomic and claims count", "capacity in events", "room waits", "stall",
 		"the newest are dropped", "the oldest are dropped", "settings change in place")
@@ -87,6 +89,8 @@ func open(t *testing.T, fsys vfs.FS, keys map[string]string) *channel {
 }
 
 // After a crash what went over is there, and what was in memory is not, as in Flume.
+//
+// flume: TestSpillableMemoryChannel testRestart
 func TestOverflowSurvivesACrash(t *testing.T) {
 	m := vfs.NewMem()
 	keys := map[string]string{"memoryCapacity": "2", "overflowTimeout": "0"}
@@ -112,6 +116,7 @@ func TestOverflowSurvivesACrash(t *testing.T) {
 	}
 }
 
+// flume: TestSpillableMemoryChannel testBasicStart
 func TestKeys(t *testing.T) {
 	for _, x := range []struct{ keys, fault string }{
 		{"", ""},

@@ -121,6 +121,8 @@ func state(t *testing.T, c *Channel, inMemory int, overflows bool) {
 }
 
 // Memory, then disk, then memory again when enough of it is free; in order.
+//
+// flume: TestSpillableMemoryChannel testOverflow testDrainOrder
 func TestMemoryThenDiskThenMemory(t *testing.T) {
 	c := start(t, vfs.NewMem(), Options{Memory: core.Size{Events: 4}, Disk: Disk{Events: 100}, Resume: 50})
 	put(t, c, "0", "1", "2")
@@ -168,6 +170,8 @@ func balanced(t *testing.T, c *Channel) {
 }
 
 // Memory is worth waiting for until it was full for KeepAlive.
+//
+// flume: TestSpillableMemoryChannel testCapacityWithOverflow
 func TestOverflowTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, vfs.NewMem(), Options{KeepAlive: 3 * time.Second, Memory: core.Size{Events: 2}, Disk: Disk{Events: 3}})
@@ -209,6 +213,8 @@ func TestOverflowTimeout(t *testing.T) {
 }
 
 // A transaction that memory can never take does not wait for it.
+//
+// flume: TestSpillableMemoryChannel testByteCapacity
 func TestLargerThanMemory(t *testing.T) {
 	c := start(t, vfs.NewMem(), Options{KeepAlive: time.Hour, Memory: core.Size{Events: 4, Bytes: 10}, Disk: Disk{Events: 6}})
 	put(t, c, "0")
