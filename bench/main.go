@@ -44,14 +44,15 @@ func main() {
 	only := flag.String("only", "", "rows whose name contains this")
 	peers := flag.Bool("peers", true, "run peers that are installed")
 	tails := flag.Bool("tail-matrix", false, "instead: what each program loses and repeats when files are rotated")
+	gigabytes := flag.Float64("backlog", 0, "instead: what a backlog of so many GB in the file channel costs")
 	flag.Parse()
-	if err := bench(*dir, *bin, *size*1_000_000, *rounds, *only, *peers, *tails); err != nil {
+	if err := bench(*dir, *bin, *size*1_000_000, *rounds, *only, *peers, *tails, int64(*gigabytes*1e9)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(dir, bin string, size int64, rounds int, only string, peers, tails bool) error {
+func bench(dir, bin string, size int64, rounds int, only string, peers, tails bool, backlog int64) error {
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "millrace-bench")
 		if err != nil {
@@ -65,8 +66,11 @@ func bench(dir, bin string, size int64, rounds int, only string, peers, tails bo
 		return err
 	}
 	s := &stage{dir: dir, bin: bin, events: int(size / lineBytes), peers: peers}
-	if tails {
+	switch {
+	case tails:
 		return s.matrix(only)
+	case backlog > 0:
+		return s.backlog(backlog)
 	}
 	if err := s.input(); err != nil {
 		return err
