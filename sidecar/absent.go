@@ -67,7 +67,7 @@ func absent() []core.Absent {
 			"kudu", pkg+"sink.kudu.KuduSink", "org.kududb.flume.sink.KuduSink"),
 		no(sink, "Morphlines are no longer maintained: go through Kafka, and index from there",
 			"morphline_solr", pkg+"sink.solr.morphline.MorphlineSolrSink", pkg+"sink.solr.morphline.MorphlineSink"),
-		no(sink, "Flume 1.11 has none either: go through Kafka or files, and index from there",
+		no(sink, "Flume 1.11 has none either: use the http sink with format = elasticsearch_bulk",
 			"elasticsearch", pkg+"sink.elasticsearch.ElasticSearchSink", "com.frontier45.flume.sink.elasticsearch2.ElasticSearchSink", "com.cognitree.flume.sink.elasticsearch.ElasticSearchSink"),
 		no(sink, "use another program for chat; logger shows events to people",
 			"irc", pkg+"sink.irc.IRCSink"),
