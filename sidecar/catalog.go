@@ -5,6 +5,7 @@ import (
 	fileroll "github.com/millrace/millrace/connectors/file"
 	"github.com/millrace/millrace/connectors/http"
 	"github.com/millrace/millrace/connectors/json"
+	"github.com/millrace/millrace/connectors/kafka"
 	"github.com/millrace/millrace/connectors/logger"
 	"github.com/millrace/millrace/connectors/netcat"
 	"github.com/millrace/millrace/connectors/null"
@@ -34,6 +35,7 @@ func Catalog() *core.Catalog {
 		Sources: []core.Type[core.Source]{
 			exec.Source,
 			http.Source,
+			kafka.Source,
 			netcat.Source,
 			netcat.UDP,
 			seq.Source,
@@ -53,6 +55,7 @@ func Catalog() *core.Catalog {
 		Sinks: []core.Type[core.Sink]{
 			fileroll.Sink,
 			http.Sink,
+			kafka.Sink,
 			logger.Sink,
 			null.Sink,
 			stdout.Sink,

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -83,7 +84,14 @@ func (s *sink) Keys(k *conf.Keys) {
 	k.Bool(&s.override, "allowTopicOverride", true, "An event may name its topic, in the header topicHeader.")
 	k.String(&s.topicHeader, "topicHeader", "topic", "Header that names an event's topic.")
 	k.String(&s.partHeader, "partitionIdHeader", "", "Header that has the number of an event's partition.")
-	k.Int(&s.partition, "defaultPartitionId", -1, "Partition of events without that header; absent, the key decides.").Must(conf.Min(-1))
+	k.Func("defaultPartitionId", "int", "", "Partition of events without that header; absent, the key decides.", func(text string) error {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("is not the number of a partition")
+		}
+		s.partition, s.fixed = int(n), true
+		return nil
+	})
 	k.String(&s.timeHeader, "timestampHeader", "", "Header with the time of the record, in ms; absent, it is the time of sending.")
 	k.Map(&s.headers, "header.", "Name of a record header that gets the value of the event header <name>.")
 	for _, old := range []string{"serializer.class", "key.serializer.class"} {
@@ -126,11 +134,7 @@ func (s *sink) producerKeys(k *conf.Keys) {
 }
 
 func (s *sink) check(r *conf.Report) {
-	s.fixed = r.IsSet("defaultPartitionId")
 	s.idempotentSet = r.IsSet(producerPrefix + "enable.idempotence")
-	if s.fixed && s.partition < 0 {
-		r.Error("defaultPartitionId", "must be at least 0")
-	}
 	switch s.acks {
 	case "-1":
 		s.acks = "all"

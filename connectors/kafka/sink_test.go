@@ -350,7 +350,7 @@ func TestSinkKeys(t *testing.T) {
 		{map[string]string{"kafka.topic": "a b"}, "not the name of a topic"},
 		{map[string]string{"kafka.topic": "%{x"}, "does not end"},
 		{map[string]string{"kafka.topic": "%{x}", "allowTopicOverride": "false"}, "not the name of a topic"},
-		{map[string]string{"defaultPartitionId": "-1"}, "at least 0"},
+		{map[string]string{"defaultPartitionId": "-1"}, "not the number of a partition"},
 		{map[string]string{"kafka.producer.acks": "0"}, "1 is taken"},
 		{map[string]string{"kafka.producer.acks": "1", "kafka.producer.enable.idempotence": "true"}, "needs acks = all"},
 		{map[string]string{"kafka.producer.acks": "2"}, "one of"},

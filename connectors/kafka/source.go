@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -58,8 +57,8 @@ type source struct {
 
 	mu    sync.Mutex
 	parts map[topicPartition]*reading
-	dials map[net.Conn]bool // of the group
-	news  chan struct{}     // there may be something to commit
+	news  chan struct{} // there may be something to commit
+	dials dials         // of the group
 
 	undecodable, skipped, commits, empty, getTimer, commitTimer *metric.Extra
 	sayBad, sayFail                                             sample.Log
@@ -163,7 +162,7 @@ func (s *source) Open(_ context.Context, env core.Env) error {
 		return err
 	}
 	s.env, s.c, s.parts = env, c, make(map[topicPartition]*reading)
-	s.dials, s.news = make(map[net.Conn]bool), make(chan struct{}, 1)
+	s.news = make(chan struct{}, 1)
 	m := env.Metrics
 	s.undecodable = m.Counter("records_undecodable_total", "Records that are not events of Flume, with useFlumeEventFormat; they were skipped.")
 	s.skipped = m.Counter("records_aborted_total", "Records of aborted transactions, which were left out.")
@@ -233,7 +232,7 @@ func (s *source) find(ctx context.Context) ([]string, error) {
 func (s *source) attend(ctx context.Context, out core.Outlet, topics []string) error {
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: s.group, Brokers: s.servers, Topics: topics, GroupBalancers: s.balancers,
-		Dialer:            &kafkago.Dialer{ClientID: s.c.id, Timeout: s.setup, DialFunc: s.dial, TLS: s.c.tls, SASLMechanism: s.auth},
+		Dialer:            &kafkago.Dialer{ClientID: s.c.id, Timeout: s.setup, DialFunc: s.dials.dial, TLS: s.c.tls, SASLMechanism: s.auth},
 		HeartbeatInterval: s.heartbeat, SessionTimeout: s.session, RebalanceTimeout: s.maxPoll,
 		WatchPartitionChanges: true, PartitionWatchInterval: min(s.metadata, time.Minute),
 		JoinGroupBackoff: time.Second, Timeout: s.request, StartOffset: kafkago.FirstOffset,
@@ -273,13 +272,7 @@ func (s *source) leave() {
 		s.current.leaving.Store(true)
 	}
 	// A join may wait for other members for as long as they may take.
-	cut := time.AfterFunc(leaving, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for c := range s.dials {
-			_ = c.Close()
-		}
-	})
+	cut := time.AfterFunc(leaving, s.dials.cut)
 	_ = s.member.Close() // never fails
 	cut.Stop()
 	s.member, s.current = nil, nil
@@ -287,37 +280,6 @@ func (s *source) leave() {
 
 // leaving is how long the group may take to let a member go.
 const leaving = 3 * time.Second
-
-// dial makes a connection of the group.
-func (s *source) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	raw, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	c := &tracked{raw, s}
-	s.mu.Lock()
-	s.dials[c] = true
-	s.mu.Unlock()
-	return c, nil
-}
-
-// tracked is a connection that its source knows of until it is closed.
-type tracked struct {
-	net.Conn
-	s *source
-}
-
-// Close implements net.Conn.
-func (c *tracked) Close() error {
-	go c.forget() // the one who closes may hold the lock
-	return c.Conn.Close()
-}
-
-func (c *tracked) forget() {
-	c.s.mu.Lock()
-	delete(c.s.dials, c)
-	c.s.mu.Unlock()
-}
 
 // wake makes the generation commit.
 func (s *source) wake() {
