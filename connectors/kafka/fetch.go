@@ -21,7 +21,7 @@ import (
 // up, then every leader is asked until something changes.
 func (g *generation) fetch(ctx context.Context) {
 	b := backoff{first: g.s.backoff}
-	for ctx.Err() == nil && g.err == nil && !g.changed {
+	for ctx.Err() == nil && g.err == nil && !g.changed && !g.grown {
 		switch failed := g.round(ctx); {
 		case failed != nil && ctx.Err() == nil:
 			g.s.complain("fetching fails", failed)
@@ -35,21 +35,25 @@ func (g *generation) fetch(ctx context.Context) {
 // round is one round. It ends when a leader has changed or fails, or after
 // metadata.max.age.ms.
 func (g *generation) round(ctx context.Context) error {
-	if len(g.parts) == 0 && g.s.pattern == nil {
-		<-ctx.Done()
-		return nil
-	}
 	topics, err := g.s.c.metadata(ctx, g.topics, false)
 	if err != nil {
 		return err
 	}
+	if g.grown = g.more(topics); g.grown {
+		return nil
+	}
 	life := g.s.metadata
+	for _, n := range g.sizes {
+		if n == 0 {
+			life = min(life, time.Second) // it may come
+		}
+	}
 	by := make(map[int32][]*reading)
 	g.s.mu.Lock()
 	for _, at := range g.sorted() {
 		t := topics[at.topic]
 		if t == nil || int(at.partition) >= len(t.leaders) || t.leaders[at.partition] < 0 {
-			life = time.Second // soon, perhaps
+			life = min(life, time.Second) // soon, perhaps
 			continue
 		}
 		by[t.leaders[at.partition]] = append(by[t.leaders[at.partition]], g.parts[at])
@@ -84,6 +88,19 @@ func (g *generation) round(ctx context.Context) error {
 		g.changed = failed == nil && !slices.Equal(now, g.topics)
 	}
 	return err
+}
+
+// more reports whether a topic has more partitions than are surely shared out.
+func (g *generation) more(topics map[string]*topic) (more bool) {
+	sizes := make(map[string]int, len(g.sizes))
+	for name, n := range g.sizes {
+		sizes[name] = n
+		if t := topics[name]; t != nil && len(t.leaders) > n {
+			sizes[name], more = len(t.leaders), true
+		}
+	}
+	g.sizes = sizes
+	return more
 }
 
 // sendError says that an outlet takes no more.

@@ -39,6 +39,7 @@ type generation struct {
 	gen    *kafkago.Generation
 	out    core.Outlet
 	topics []string
+	sizes  map[string]int // partitions by topic that are surely shared out
 	parts  map[topicPartition]*reading
 
 	rested  chan struct{} // closed when nothing more is sent because the run has ended
@@ -47,15 +48,16 @@ type generation struct {
 	lost    bool          // commits are refused; under source.mu
 	err     error         // ends the run; set before over or rested is closed
 	changed bool          // there are other topics; likewise
+	grown   bool          // a topic has more partitions; likewise
 }
 
 // grace is how long a rebalance waits for what was sent to be stored, so that it
 // need not come again.
 const grace = 2 * time.Second
 
-func newGeneration(s *source, gen *kafkago.Generation, out core.Outlet, topics []string) *generation {
+func newGeneration(s *source, gen *kafkago.Generation, out core.Outlet, topics []string, sizes map[string]int) *generation {
 	return &generation{
-		s: s, gen: gen, out: out, topics: topics, parts: make(map[topicPartition]*reading),
+		s: s, gen: gen, out: out, topics: topics, sizes: sizes, parts: make(map[topicPartition]*reading),
 		rested: make(chan struct{}), over: make(chan struct{}),
 	}
 }
@@ -238,7 +240,7 @@ func (s *source) newReading(at topicPartition, id string, start, committed int64
 
 // begin asks where to begin in a partition without an offset.
 func (g *generation) begin(ctx context.Context, at topicPartition) (int64, error) {
-	when := int64(kafkago.LastOffset)
+	when := kafkago.LastOffset
 	switch g.s.reset {
 	case "earliest":
 		when = kafkago.FirstOffset
@@ -262,15 +264,15 @@ func (g *generation) begin(ctx context.Context, at topicPartition) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range res.(*listoffsets.Response).Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				return 0, fmt.Errorf("look up offset of %s: %w", at, kafkago.Error(p.ErrorCode))
-			}
-			return p.Offset, nil
-		}
+	all := res.(*listoffsets.Response).Topics
+	if len(all) != 1 || len(all[0].Partitions) != 1 {
+		return 0, fmt.Errorf("look up offset of %s: the answer does not speak of it", at)
 	}
-	return 0, fmt.Errorf("look up offset of %s: the answer does not speak of it", at)
+	p := all[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		return 0, fmt.Errorf("look up offset of %s: %w", at, kafkago.Error(p.ErrorCode))
+	}
+	return p.Offset, nil
 }
 
 // commits commits what gets stored, one commit at a time, ten a second at most.

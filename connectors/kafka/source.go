@@ -117,7 +117,7 @@ func (s *source) consumerKeys(k *conf.Keys) {
 		{"max.poll.records", "has no effect: batchSize bounds a transaction"},
 		{"check.crcs", "has no effect: checksums are always looked at"},
 		{"default.api.timeout.ms", "has no effect: request.timeout.ms bounds every request"},
-		{"allow.auto.create.topics", "has no effect: the source makes no topics"},
+		{"allow.auto.create.topics", "has no effect: the brokers decide whether a topic that is read and is not there is made"},
 		{"group.protocol", "has no effect: groups of the classic protocol are spoken"},
 		{"group.remote.assignor", "has no effect: groups of the classic protocol are spoken"},
 	} {
@@ -180,14 +180,19 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	s.leave()
 	for b := (backoff{first: s.backoff}); ctx.Err() == nil; {
 		topics, err := s.find(ctx)
+		var sizes map[string]int
+		if err == nil && len(topics) > 0 {
+			sizes, err = s.sizes(ctx, topics)
+		}
 		if err != nil || len(topics) == 0 {
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				s.complain("topics can not be looked up", err)
 			}
 			b.pause(ctx)
 			continue
 		}
-		if err := s.attend(ctx, out, topics); err != nil {
+		b.n = 0
+		if err := s.attend(ctx, out, topics, sizes); err != nil {
 			s.leave()
 			return err
 		}
@@ -227,14 +232,29 @@ func (s *source) find(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// sizes are how many partitions topics have now; 0: there is none.
+func (s *source) sizes(ctx context.Context, topics []string) (map[string]int, error) {
+	found, err := s.c.metadata(ctx, topics, false)
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int, len(topics))
+	for _, name := range topics {
+		if t := found[name]; t != nil {
+			sizes[name] = len(t.leaders)
+		}
+	}
+	return sizes, nil
+}
+
 // attend is a member of the group for those topics, until ctx ends or there are
-// other topics. The membership goes on.
-func (s *source) attend(ctx context.Context, out core.Outlet, topics []string) error {
+// other topics. The membership goes on. sizes are from before it joins: when a
+// topic has more partitions, it joins again, since they may not be shared out.
+func (s *source) attend(ctx context.Context, out core.Outlet, topics []string, sizes map[string]int) error {
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: s.group, Brokers: s.servers, Topics: topics, GroupBalancers: s.balancers,
 		Dialer:            &kafkago.Dialer{ClientID: s.c.id, Timeout: s.setup, DialFunc: s.dials.dial, TLS: s.c.tls, SASLMechanism: s.auth},
 		HeartbeatInterval: s.heartbeat, SessionTimeout: s.session, RebalanceTimeout: s.maxPoll,
-		WatchPartitionChanges: true, PartitionWatchInterval: min(s.metadata, time.Minute),
 		JoinGroupBackoff: time.Second, Timeout: s.request, StartOffset: kafkago.FirstOffset,
 	})
 	if err != nil {
@@ -249,7 +269,7 @@ func (s *source) attend(ctx context.Context, out core.Outlet, topics []string) e
 			}
 			continue
 		}
-		g := newGeneration(s, gen, out, topics)
+		g := newGeneration(s, gen, out, topics, sizes)
 		s.current = g
 		gen.Start(func(gone context.Context) { g.run(ctx, gone) })
 		select {
@@ -259,6 +279,7 @@ func (s *source) attend(ctx context.Context, out core.Outlet, topics []string) e
 		if g.err != nil || g.changed {
 			return g.err
 		}
+		sizes = g.sizes
 	}
 	return nil
 }

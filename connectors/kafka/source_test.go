@@ -337,6 +337,38 @@ func TestSourcePattern(t *testing.T) {
 	}
 }
 
+// A topic that is not there when the source starts, and partitions that it gets later.
+func TestSourceTopicGrows(t *testing.T) {
+	c := newCluster(t)
+	out := sourcetest.NewOutlet()
+	in := c.start(map[string]string{"kafka.consumer.metadata.max.age.ms": "100"}, out)
+	suite.Eventually(t, "the source is in its group", func() bool {
+		g := c.GroupInfo("flume")
+		return g != nil && g.State == "Stable"
+	})
+	if err := c.CreateTopic("t", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.produce(recordsOf("t", suite.Bodies(0, 5)))
+	arrive(t, out, 5)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	topic := kmsg.NewCreatePartitionsRequestTopic()
+	topic.Topic, topic.Count = "t", 3
+	req.Topics, req.TimeoutMillis = append(req.Topics, topic), 5000
+	_, err = req.RequestWith(context.Background(), cl)
+	cl.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.produce([]*kgo.Record{{Topic: "t", Partition: 2, Value: []byte("new")}})
+	arrive(t, out, 6)
+	in.Close()
+}
+
 func TestSourceKeys(t *testing.T) {
 	for _, c := range []struct {
 		keys map[string]string
