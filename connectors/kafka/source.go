@@ -110,12 +110,12 @@ func (s *source) consumerKeys(k *conf.Keys) {
 	k.Millis(&s.maxPoll, p("max.poll.interval.ms"), 5*time.Minute, "How long the group waits for its members to come together again. A full channel does not cost the membership.").Must(conf.Min(1))
 	s.strategies = []string{"org.apache.kafka.clients.consumer.RangeAssignor"}
 	k.Commas(&s.strategies, p("partition.assignment.strategy"), "How the group shares the partitions: Java's RangeAssignor or RoundRobinAssignor. All members must have one in common.")
-	k.Bool(&s.internal, p("exclude.internal.topics"), true, "A pattern does not match internal topics.")
 	for _, i := range []struct{ name, why string }{
 		{"enable.auto.commit", "has no effect, as in Flume: offsets are committed when events are stored"},
 		{"auto.commit.interval.ms", "has no effect: offsets are committed when events are stored"},
 		{"max.poll.records", "has no effect: batchSize bounds a transaction"},
 		{"check.crcs", "has no effect: checksums are always looked at"},
+		{"exclude.internal.topics", "has no effect: a pattern never matches an internal topic"},
 		{"default.api.timeout.ms", "has no effect: request.timeout.ms bounds every request"},
 		{"allow.auto.create.topics", "has no effect: the brokers decide whether a topic that is read and is not there is made"},
 		{"group.protocol", "has no effect: groups of the classic protocol are spoken"},

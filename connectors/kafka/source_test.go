@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -185,6 +186,48 @@ func TestSourceCommitsWhatIsStored(t *testing.T) {
 	if got := c.committed("t", 0); got != 100 {
 		t.Errorf("%d committed, 100 stored", got)
 	}
+}
+
+// The agent dies with events stored whose offsets are not committed: the channel
+// knows how far it has them, and the commit which stream they are of.
+func TestSourceRepeatsNothingAfterACrash(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "t"))
+	out := sourcetest.NewOutlet()
+	in := c.start(nil, out)
+	suite.Eventually(t, "the place to begin at is committed", func() bool { return c.committed("t", 0) == 0 })
+	commits := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+	c.produce(recordsOf("t", suite.Bodies(0, 50)))
+	arrive(t, out, 50)
+	in.Close()
+	if n := c.committed("t", 0); n != 0 {
+		t.Fatalf("%d committed", n)
+	}
+	commits.Remove()
+	in = c.start(nil, out)
+	c.produce(recordsOf("t", suite.Bodies(50, 10)))
+	arrive(t, out, 60)
+	suite.Eventually(t, "all is committed", func() bool { return c.committed("t", 0) == 60 })
+	fetched := in.Source.(*source).parts[topicPartition{"t", 0}].stream
+	in.Close()
+	if !slices.Equal(out.Bodies(), suite.Bodies(0, 60)) {
+		t.Errorf("%q", out.Bodies())
+	}
+	// Somebody sets the group back: that is another stream, and all comes again.
+	cl := &client{seeds: c.addrs, connect: suite.Deadline, request: suite.Deadline, onChange: func(int64, int64, int64) {}}
+	defer cl.close()
+	res, err := cl.coordinator(context.Background(), "flume", &offsetcommit.Request{
+		GroupID: "flume", GenerationID: -1, RetentionTimeMs: -1,
+		Topics: []offsetcommit.RequestTopic{{Name: "t", Partitions: []offsetcommit.RequestPartition{{CommittedOffset: 40, CommittedLeaderEpoch: -1}}}},
+	})
+	if err != nil || res.(*offsetcommit.Response).Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatalf("%+v %v", res, err)
+	}
+	in = c.start(nil, out)
+	arrive(t, out, 80)
+	if s := in.Source.(*source); s.parts[topicPartition{"t", 0}].stream == fetched {
+		t.Errorf("still %s", fetched)
+	}
+	in.Close()
 }
 
 // committed is what the group flume has committed; -1: nothing.
