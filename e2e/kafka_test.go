@@ -15,21 +15,23 @@ import (
 	"testing"
 )
 
-// kafka starts a broker and returns its first port.
-func kafka(t *testing.T) int {
+// kafka starts so many brokers, and returns the first of their ports: each has
+// five of ten.
+func kafka(t *testing.T, brokers int) int {
 	t.Helper()
 	for {
 		base, err := strconv.Atoi(port(t))
 		must(t, err)
-		if base+5 < 65536 && free(base+1, base+2, base+3, base+4) {
-			daemon(t, nil, "kafka.sh", "start", "e2e", fmt.Sprint(base))
+		if free(base+1, base+10*brokers) {
+			daemon(t, nil, "kafka.sh", "start", "e2e", fmt.Sprint(base), fmt.Sprint(brokers))
 			return base
 		}
 	}
 }
 
-func free(ports ...int) bool {
-	for _, p := range ports {
+// free reports whether nobody listens at the ports [from, to).
+func free(from, to int) bool {
+	for p := from; p < to; p++ {
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", p))
 		if err != nil {
 			return false
@@ -47,23 +49,41 @@ func checksum(lines []string) string {
 
 // TestKafka: a file goes into Kafka and out of it into files, while the broker
 // dies twice. Every line comes once.
-func TestKafka(t *testing.T) {
+func TestKafka(t *testing.T) { throughKafka(t, 1, []int{1, 1}) }
+
+// TestKafkaLeadersDie: the same with three brokers that die in turn, so that
+// partitions and the group's coordinator go to others, and back.
+func TestKafkaLeadersDie(t *testing.T) {
+	if !long() {
+		t.Skip("three brokers are for the long form")
+	}
+	throughKafka(t, 3, []int{1, 2, 3, 1})
+}
+
+func throughKafka(t *testing.T, brokers int, dying []int) {
 	dir := workDir(t)
-	base := kafka(t)
-	n := pick(100_000, 1_000_000)
+	base := kafka(t, brokers)
+	n := pick(100_000, 400_000)
 	all := lines("app", n)
+	part := n / (len(dying) + 2)
 	app, out := filepath.Join(dir, "log/app.log"), filepath.Join(dir, "rolled")
 	must(t, os.MkdirAll(out, 0o755))
-	appendTo(t, app, joined(all[:n/4]))
-	a := newAgent(t, dir, "kafka.conf", vars{"E2E_KAFKA": fmt.Sprint(base)}).start()
-	eventually(t, "some lines have come through", func() bool { return countRolled(out) > n/20 })
-	for k := 1; k < 3; k++ {
-		appendTo(t, app, joined(all[k*n/4:(k+1)*n/4]))
-		eventually(t, "more lines come through", func() bool { return countRolled(out) > k*n/4+n/20 })
-		service(t, nil, "kafka.sh", "kill9", "e2e", "1")
-		service(t, nil, "kafka.sh", "up", "e2e", "1")
+	appendTo(t, app, joined(all[:part]))
+	var servers []string
+	for i := range brokers {
+		servers = append(servers, fmt.Sprint("localhost:", base+10*i))
 	}
-	appendTo(t, app, joined(all[3*n/4:]))
+	a := newAgent(t, dir, "kafka.conf", vars{"E2E_KAFKA": strings.Join(servers, ",")}).start()
+	for k, id := range dying {
+		eventually(t, "lines come through", func() bool { return countRolled(out) > k*part+part/10 })
+		appendTo(t, app, joined(all[(k+1)*part:(k+2)*part]))
+		service(t, nil, "kafka.sh", "kill9", "e2e", fmt.Sprint(id))
+		if brokers > 1 {
+			eventually(t, "the others go on", func() bool { return countRolled(out) > (k+1)*part+part/10 })
+		}
+		service(t, nil, "kafka.sh", "up", "e2e", fmt.Sprint(id))
+	}
+	appendTo(t, app, joined(all[(len(dying)+1)*part:]))
 	eventually(t, "all lines have come through", func() bool { return countRolled(out) >= n })
 	a.stop()
 	if left := a.lastLine(); left.Kept != 0 || left.Lost != 0 {
@@ -77,7 +97,7 @@ func TestKafka(t *testing.T) {
 
 // TestKafkaLogins: every kind of login and of TLS, each with another codec.
 func TestKafkaLogins(t *testing.T) {
-	base := kafka(t)
+	base := kafka(t, 1)
 	const scram, plain = "org.apache.kafka.common.security.scram.ScramLoginModule", "org.apache.kafka.common.security.plain.PlainLoginModule"
 	for i, c := range []struct {
 		protocol, mechanism, module, codec string
@@ -115,7 +135,7 @@ func TestKafkaLogins(t *testing.T) {
 // what Flume's source reads, headers included.
 func TestKafkaAndFlume(t *testing.T) {
 	dir := workDir(t)
-	kafkaPort := fmt.Sprint(kafka(t))
+	kafkaPort := fmt.Sprint(kafka(t, 1))
 	ours, theirs := filepath.Join(dir, "ours"), filepath.Join(dir, "theirs")
 	must(t, os.MkdirAll(ours, 0o755))
 	must(t, os.MkdirAll(theirs, 0o755))
