@@ -36,8 +36,15 @@ type client struct {
 
 	mu    sync.Mutex
 	nodes map[int32]string // address by id, from the newest metadata
-	links map[string]*link // by address
-	next  int              // seed to ask first
+	links map[purpose]*link
+	next  int // seed to ask first
+}
+
+// purpose is what a link is for. Records have one of their own: a broker holds the
+// answer to a fetch back, and a commit must not wait for that.
+type purpose struct {
+	addr    string
+	records bool
 }
 
 // link is the way to one address. It is made when first needed and again after
@@ -49,16 +56,16 @@ type link struct {
 	conn *protocol.Conn
 }
 
-func (c *client) link(addr string) *link {
+func (c *client) link(p purpose) *link {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := c.links[addr]
+	l := c.links[p]
 	if l == nil {
 		if c.links == nil {
-			c.links = make(map[string]*link)
+			c.links = make(map[purpose]*link)
 		}
-		l = &link{c: c, addr: addr, turn: make(chan struct{}, 1)}
-		c.links[addr] = l
+		l = &link{c: c, addr: p.addr, turn: make(chan struct{}, 1)}
+		c.links[p] = l
 	}
 	return l
 }
@@ -231,7 +238,7 @@ func (c *client) any(ctx context.Context, req protocol.Message) (protocol.Messag
 	c.mu.Unlock()
 	var errs []error
 	for _, addr := range addrs {
-		res, err := c.link(addr).do(ctx, req, 0)
+		res, err := c.link(purpose{addr: addr}).do(ctx, req, 0)
 		if err == nil {
 			return res, nil
 		}
@@ -246,7 +253,7 @@ func (c *client) any(ctx context.Context, req protocol.Message) (protocol.Messag
 	return nil, errors.Join(errs...)
 }
 
-// node sends req to the broker of that id.
+// node sends req, which is about records, to the broker of that id.
 func (c *client) node(ctx context.Context, id int32, req protocol.Message, wait time.Duration) (protocol.Message, error) {
 	c.mu.Lock()
 	addr, ok := c.nodes[id]
@@ -254,7 +261,7 @@ func (c *client) node(ctx context.Context, id int32, req protocol.Message, wait 
 	if !ok {
 		return nil, fmt.Errorf("broker %d: %w", id, kafkago.BrokerNotAvailable)
 	}
-	return c.link(addr).do(ctx, req, wait)
+	return c.link(purpose{addr, true}).do(ctx, req, wait)
 }
 
 // coordinator sends req to the coordinator of a group.
@@ -267,7 +274,7 @@ func (c *client) coordinator(ctx context.Context, group string, req protocol.Mes
 	if r.ErrorCode != 0 {
 		return nil, fmt.Errorf("find coordinator of group %s: %w", group, kafkago.Error(r.ErrorCode))
 	}
-	return c.link(net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))).do(ctx, req, 0)
+	return c.link(purpose{addr: net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port)))}).do(ctx, req, 0)
 }
 
 // topic is what the metadata says of one.

@@ -108,8 +108,7 @@ func (c *connection) keys(k *conf.Keys, prefix, oldServers string) {
 var refused = []struct{ name, instead string }{
 	{"transactional.id", "transactions are not used here: leave it out; the producer is idempotent"},
 	{"interceptor.classes", "is Java code, which is not run here: use an interceptor of the agent"},
-	{"config.providers", "is Java code: use a config filter of the agent"},
-	{"group.protocol.", "groups of the classic protocol are spoken: leave it out"},
+	{"config.providers.", "is Java code: use a config filter of the agent"},
 	{"group.instance.id", "members have no fixed names here: leave it out; a member that stops leaves its group at once"},
 	{"sasl.kerberos.", "Kerberos is not in this version yet: use SCRAM-SHA-512, or TLS with a client certificate"},
 	{"sasl.login.", "only PLAIN and SCRAM are spoken here"},

@@ -46,7 +46,6 @@ type source struct {
 	heartbeat  time.Duration
 	maxPoll    time.Duration
 	strategies []string
-	internal   bool
 	balancers  []kafkago.GroupBalancer
 	mapped     []recordHeader // record header, event header
 
