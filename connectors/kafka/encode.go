@@ -36,6 +36,17 @@ type record struct {
 	key     []byte
 	value   []byte
 	headers []recordHeader
+
+	room []byte // for the key of the next one
+}
+
+// setKey makes a copy of key that lasts until the next one.
+func (r *record) setKey(key string) {
+	if r.room == nil {
+		r.room = make([]byte, 0, 64)
+	}
+	r.key = append(r.room[:0], key...)
+	r.room = r.key
 }
 
 type recordHeader struct{ key, value string }

@@ -314,7 +314,7 @@ func (s *sink) record(e *core.Event, now int64, r *record, value []byte) []byte 
 		}
 	}
 	if key, has := e.Headers.Get("key"); has {
-		r.key = []byte(key)
+		r.setKey(key)
 	}
 	for _, m := range s.mapped {
 		if v, has := e.Headers.Get(m.key); has {

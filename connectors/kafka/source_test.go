@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -447,5 +448,39 @@ func TestSourceKeys(t *testing.T) {
 	}
 	if !slices.Equal(s.servers, []string{"real:1"}) || s.group != "override" || !slices.Equal(s.topics, []string{"old"}) {
 		t.Errorf("%v %s %v", s.servers, s.group, s.topics)
+	}
+}
+
+// From Kafka 0.11 to the newest that the broker here knows: what the sink writes, the source reads.
+func TestVersions(t *testing.T) {
+	for name, versions := range map[string]*kversion.Versions{
+		"0.11": kversion.V0_11_0(), "1.0": kversion.V1_0_0(), "2.1": kversion.V2_1_0(), "2.8": kversion.V2_8_0(), "3.9": kversion.V3_9_0(), "stable": kversion.Stable(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, kfake.SeedTopics(1, "t"), kfake.MaxVersions(versions))
+			codec := "lz4"
+			if name == "2.8" { // zstd is of 2.1
+				codec = "zstd"
+			}
+			sink := c.openSink(map[string]string{"kafka.topic": "t", "kafka.producer.compression.type": codec, "useFlumeEventFormat": "true"})
+			out := sourcetest.NewOutlet()
+			in := c.start(map[string]string{"useFlumeEventFormat": "true"}, out)
+			var want []string
+			for i := range 3 {
+				var events []core.Event
+				for _, b := range suite.Bodies(10*i, 10) {
+					want, events = append(want, b), append(events, event(b, "a", "b"))
+				}
+				if x := deliver(t, sink, events...); len(x.acked) != 10 {
+					t.Fatalf("%v %v", x.rolled, x.refused)
+				}
+			}
+			arrive(t, out, 30)
+			in.Close()
+			sink.Close()
+			if !slices.Equal(out.Bodies(), want) || out.Events()[7].Headers.Value("a") != "b" || c.committed("t", 0) != 30 {
+				t.Errorf("%q, %d committed", out.Bodies(), c.committed("t", 0))
+			}
+		})
 	}
 }
