@@ -92,7 +92,7 @@ func (p *producing) deliver(ctx context.Context, tx core.TakeTx) {
 	t.route(ctx)
 	t.place(ctx)
 	t.send(ctx)
-	t.end(ctx)
+	t.end()
 }
 
 func (t *transaction) refuse(i int32, why error) { t.refused[int(i)] = why }
@@ -380,7 +380,7 @@ func (t *transaction) round(ctx context.Context) bool {
 }
 
 // end says what became of the events.
-func (t *transaction) end(context.Context) {
+func (t *transaction) end() {
 	for _, q := range t.queues {
 		t.p.lost = t.p.lost || q.unsure
 	}
