@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The end-to-end tests: the shipped binary against real rsyslog, logrotate, syslog-ng, logger, ncat, curl and Flume 1.11.
+# The end-to-end tests: the shipped binary against real rsyslog, logrotate, syslog-ng, logger, ncat, curl, Kafka and Flume 1.11.
 #
 #   e2e/run.sh short [TEST]    some minutes
 #   e2e/run.sh long [TEST]     the same with bigger numbers, a quarter of an hour

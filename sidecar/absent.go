@@ -19,8 +19,6 @@ func absent() []core.Absent {
 	}
 	return []core.Absent{
 		// Sources that come in later versions.
-		no(source, "not in this version yet",
-			"kafka", pkg+"source.kafka.KafkaSource"),
 
 		// Sources that do not.
 		no(source, "JMS is an interface of Java: bridge the broker to http, or to Kafka",
@@ -43,7 +41,7 @@ func absent() []core.Absent {
 			"com.github.ningg.flume.source.SpoolDirectoryTailFileSource"),
 
 		// Channels.
-		no(channel, "not in this version yet; use the file channel",
+		no(channel, "not in this version yet; use the file channel, with a Kafka sink or source at its end",
 			"kafka", pkg+"channel.kafka.KafkaChannel"),
 		no(channel, "use the file channel, which is durable and faster",
 			"jdbc", pkg+"channel.jdbc.JdbcChannel"),
@@ -51,8 +49,6 @@ func absent() []core.Absent {
 			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
 
 		// Sinks that come in later versions.
-		no(sink, "not in this version yet",
-			"kafka", pkg+"sink.kafka.KafkaSink"),
 		no(sink, "not in this version yet; until then write with file_roll",
 			"hdfs", pkg+"sink.hdfs.HDFSEventSink"),
 		no(sink, "not in this version yet; until then write with file_roll",

@@ -6,6 +6,7 @@ import (
 	fileroll "github.com/millrace/millrace/connectors/file"
 	"github.com/millrace/millrace/connectors/http"
 	"github.com/millrace/millrace/connectors/json"
+	"github.com/millrace/millrace/connectors/kafka"
 	"github.com/millrace/millrace/connectors/logger"
 	"github.com/millrace/millrace/connectors/netcat"
 	"github.com/millrace/millrace/connectors/null"
@@ -37,6 +38,7 @@ func Catalog() *core.Catalog {
 			avro.Source,
 			exec.Source,
 			http.Source,
+			kafka.Source,
 			netcat.Source,
 			netcat.UDP,
 			seq.Source,
@@ -58,6 +60,7 @@ func Catalog() *core.Catalog {
 			avro.Sink,
 			fileroll.Sink,
 			http.Sink,
+			kafka.Sink,
 			logger.Sink,
 			null.Sink,
 			stdout.Sink,

@@ -397,7 +397,7 @@ func TestFlow(t *testing.T) {
 				s := seed
 				seed++
 				next.Unlock()
-				if s >= uint64(rounds) && table.least(flowPoints, kill, power, fault, full) >= few || s >= uint64(3*rounds) || t.Failed() {
+				if s >= uint64(rounds) && (scale == 1 || table.least(flowPoints, kill, power, fault, full) >= few) || s >= uint64(3*rounds) || t.Failed() {
 					return
 				}
 				aims := plan(rand.New(rand.NewPCG(s, 5)), table)
@@ -416,11 +416,18 @@ func TestFlow(t *testing.T) {
 	if list := table.unknown(flowPoints, seldomPoints); len(list) > 0 {
 		t.Errorf("fault points that are in no list: %q", list)
 	}
-	for _, how := range []string{kill, power, fault, full} {
-		for _, p := range flowPoints {
-			if n := table.hits[p][how]; n < few {
+	for _, p := range flowPoints {
+		sum := 0
+		for _, how := range []string{kill, power, fault, full} {
+			n := table.hits[p][how]
+			sum += n
+			// A short run may miss one way at a point that plans reach by chance only.
+			if scale > 1 && n < few {
 				t.Errorf("%s: %s was tried %d times, want %d at least", p, how, n, few)
 			}
+		}
+		if sum < 4*few {
+			t.Errorf("%s was tried %d times, want %d at least", p, sum, 4*few)
 		}
 	}
 	for _, how := range []string{kill, power} {

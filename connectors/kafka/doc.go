@@ -1,0 +1,41 @@
+// Package kafka is the sink into Apache Kafka and the source from it.
+//
+// github.com/segmentio/kafka-go brings what is rarely called: the messages for
+// metadata, offsets and producer ids, SASL, and the membership of a consumer
+// group (ConsumerGroup and its Generations, never Reader or Writer). What every
+// record passes is this package's own: record batches are written out of events
+// and cut into events without a copy (encode.go, decode.go), and Produce and
+// Fetch are written and read by hand (wire.go) on connections that belong to one
+// user each (client.go).
+//
+// # The sink
+//
+// One transaction at a time, all partitions of it at once:
+//
+//	events → topic, partition → chunks → one request in flight a broker → ack by index
+//
+// A chunk is a run of events of one partition that is sent as one record batch.
+// The next chunk of a partition is sent when the one before it is answered, and
+// the next transaction when this one has ended: so nothing overtakes within a
+// partition, through retries and changes of leaders. A chunk whose answer got
+// lost is sent again with the same producer id and sequence, and the broker
+// drops what it already has.
+//
+// # The source
+//
+// A generation of the group assigns partitions. Each is a stream with a cursor;
+// one goroutine a broker fetches for all cursors that it leads, and sends what
+// came at once. What the channels have stored moves the cursor's done, and done is
+// what is committed, never past what is not stored. With the offset goes, as the
+// commit's metadata, the name of the stream: whoever gets the partition next asks
+// its channels how far they hold that stream, and so repeats nothing that a crash
+// left stored and not committed. A partition that comes back in the next
+// generation, with the offset that was committed here, goes on where it was.
+//
+// # Formats
+//
+// Record batches: version 2 (Kafka 0.11 and later). See
+// https://kafka.apache.org/documentation/#recordbatch and the messages of
+// https://kafka.apache.org/protocol. useFlumeEventFormat: the Avro datum of
+// AvroFlumeEvent, headers and body, with nothing around it (event.go).
+package kafka
