@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/suite"
 )
 
 const root = ".." // of the source tree, from here
@@ -253,6 +254,8 @@ func TestEveryComponentRuns(t *testing.T) {
 				}
 				r := start(t, args...).ready()
 				checkCounters(t, r, pages[pageOf(e)], e)
+				// A sink may have its far end in this very agent, which closes it first when it stops.
+				suite.Eventually(t, "everything is delivered", func() bool { return r.atRest() })
 				if code := r.stop(); code != exitOK {
 					t.Errorf("exit code %d:\n%s", code, r.err)
 				}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -134,6 +135,16 @@ func (r *running) admin() string {
 func (r *running) says(text string) {
 	r.t.Helper()
 	suite.Eventually(r.t, text, func() bool { return strings.Contains(r.err.String(), text) })
+}
+
+// atRest tells whether all sources that make events of their own are at their end, and no channel holds anything.
+func (r *running) atRest() bool {
+	var st core.Status
+	if err := json.Unmarshal([]byte(r.get("/status")), &st); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(st.Sources, func(s core.SourceStatus) bool { return s.Type == "seq" && s.State != "finished" }) &&
+		!slices.ContainsFunc(st.Channels, func(c core.ChannelStatus) bool { return c.Events > 0 })
 }
 
 // stop stops the agent and returns its exit code.
