@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/connectors/avro/rpc"
+	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sourcetest"
 )
@@ -105,4 +106,52 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%v: %q, want %q", c.keys, text, c.want)
 		}
 	}
+}
+
+// Limits: the memory of headers, which a frame can hold in very few bytes.
+func TestHeaderBytes(t *testing.T) {
+	var many []core.Event
+	for i := range 100 { // 400 bytes each on the wire, some 3.5 KiB in memory
+		var kv []core.Header
+		for j := range 100 {
+			kv = append(kv, core.Header{Key: string(rune('a'+i%26)) + string(rune(' '+j)), Value: ""})
+		}
+		many = append(many, core.Event{Headers: core.NewHeaders(kv...)})
+	}
+	call := func(c *rpc.Conn, events []core.Event) error {
+		got := make(chan error, 1)
+		c.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, events) }, func(err error) { got <- err })
+		return <-got
+	}
+	in := start(t, map[string]string{"maxRequestBytes": "64k"})
+	c := dial(t, dialer(), in.Addr().String())
+	if err := call(c, many); err == nil || !strings.Contains(err.Error(), "headers of the batch are too large (maxRequestBytes)") {
+		t.Errorf("too large for one request: %v", err)
+	}
+	if err := call(c, many[:20]); err != nil {
+		t.Errorf("fewer: %v", err)
+	}
+
+	out := &blocked{sourcetest.NewOutlet(), make(chan chan error)}
+	addr, _ := serve(t, out, map[string]string{"maxPendingBytes": "200000"})
+	c, other := dial(t, dialer(), addr), dial(t, dialer(), addr)
+	var first sync.WaitGroup
+	first.Go(func() {
+		if err := call(c, many[:1]); err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	})
+	put := <-out.puts
+	if err := call(other, many); !errors.Is(err, rpc.Failed) {
+		t.Errorf("more than maxPendingBytes: %v", err)
+	}
+	put <- nil
+	first.Wait()
+	first.Go(func() { // also proves that what the others had was given back
+		if err := call(other, many); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+	(<-out.puts) <- nil
+	first.Wait()
 }

@@ -489,6 +489,10 @@ func TestLargeBatch(t *testing.T) {
 		}
 		in.Close()
 	}
+	h := core.NewHeaders(core.Header{Key: "k", Value: strings.Repeat("v", 1000)})
+	if parts := split(slices.Repeat([]core.Event{{Headers: h}}, 10_000)); len(parts) != 2 {
+		t.Errorf("large headers go out in %d parts", len(parts))
+	}
 }
 
 // A connection that has the age is replaced at the next delivery.
