@@ -76,6 +76,7 @@ func TestSlowRequest(t *testing.T) {
 	}
 }
 
+// flume: TestAvroSource testInvalidIpFilter
 func TestKeys(t *testing.T) {
 	for _, c := range []struct {
 		keys map[string]string
@@ -87,6 +88,7 @@ func TestKeys(t *testing.T) {
 		{map[string]string{"port": "70000"}, "between 0 and 65535"},
 		{map[string]string{"ssl": "true"}, "keystore"},
 		{map[string]string{"ipFilter": "true"}, "ipFilterRules: is required"},
+		{map[string]string{"ipFilter": "true", "ipFilterRules": ""}, "ipFilterRules: is required"},
 		{map[string]string{"ipFilterRules": "allow:ip:*"}, "no effect without ipFilter"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "homer:ip:1.2.3.4"}, "neither allow: nor deny:"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "allow:sleeps:1.2.3.4"}, "neither ip nor name"},
