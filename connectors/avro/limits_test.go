@@ -90,6 +90,7 @@ func TestKeys(t *testing.T) {
 		{map[string]string{"ipFilter": "true"}, "ipFilterRules: is required"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": ""}, "ipFilterRules: is required"},
 		{map[string]string{"ipFilterRules": "allow:ip:*"}, "no effect without ipFilter"},
+		{map[string]string{"ipFilterRules": "homer:ip:1.2.3.4"}, "no effect without ipFilter"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "homer:ip:1.2.3.4"}, "neither allow: nor deny:"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "allow:sleeps:1.2.3.4"}, "neither ip nor name"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "allow:ip:1.2.3.4,,deny:ip:*"}, "not allow|deny"},

@@ -187,11 +187,12 @@ func (b *builder) groupSinks(g *Group, m *member, group string, owner map[string
 func (b *builder) noSink(p Property, key, sink string) (good bool) {
 	text := fmt.Sprintf("there is no sink %q", sink)
 	hint := didYouMean(nearestName(sink, without(b.declaredNames(listSinks), words(p.Value))))
+	others := b.anyDeclared(listSinks, words(p.Value))
 	if strings.Contains(sink, ",") {
 		b.report(Error, p.Pos, key, text, "separate names by blanks, not by commas")
-		return false
+		return others
 	}
-	if b.anyDeclared(listSinks, words(p.Value)) {
+	if others {
 		b.report(Warning, p.Pos, key, text+": it is left out", hint)
 		return true
 	}
