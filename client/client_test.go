@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/avro"
+	"github.com/millrace/millrace/connectors/avro/rpc"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
 )
@@ -22,10 +23,13 @@ type agent struct {
 	addr string
 }
 
-func start(t *testing.T, addr string) *agent {
+func start(t *testing.T, addr string, more ...string) *agent {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
 	keys := map[string]string{"bind": host, "port": port}
+	for i := 0; i < len(more); i += 2 {
+		keys[more[i]] = more[i+1]
+	}
 	in := sourcetest.Start(t, sourcetest.Subject{New: avro.Source.New}, keys, sourcetest.NewOutlet())
 	return &agent{in, in.Addr().String()}
 }
@@ -47,6 +51,8 @@ func open(t *testing.T, c Config) *Client {
 	return cl
 }
 
+// flume: TestNettyAvroRpcClient testOKServerSimple testOKServerBatch testBatchOverrun testServerDisconnect testClientClosedRequest
+// flume: TestRpcClientCommunicationFailure testFailure
 func TestDefault(t *testing.T) {
 	a := start(t, "127.0.0.1:0")
 	c := open(t, Config{Hosts: []string{a.addr}, BatchSize: 10})
@@ -150,7 +156,118 @@ func TestLoadBalance(t *testing.T) {
 	all[2].Close()
 }
 
+// Client and agent compress, or both do not.
+//
+// flume: TestNettyAvroRpcClient testOKServerSimpleCompressionLevel0 testOKServerSimpleCompressionLevel6
+// flume: TestNettyAvroRpcClient testOKServerBatchCompressionLevel0 testOKServerBatchCompressionLevel6
+// flume: TestNettyAvroRpcClient testOKServerSimpleCompressionClientOnly testOKServerSimpleCompressionServerOnly
+// flume: TestNettyAvroRpcClient testOKServerBatchCompressionServerOnly testOKServerBatchCompressionClientOnly
+// flume: TestNettyAvroRpcClient testAppendWithMaxIOWorkersSimpleCompressionLevel0
+// flume: TestAvroSource testRequestWithNoCompression testRequestWithCompressionOnClientAndServerOnLevel0 testRequestWithCompressionOnClientAndServerOnLevel1
+// flume: TestAvroSource testRequestWithCompressionOnClientAndServerOnLevel6 testRequestWithCompressionOnClientAndServerOnLevel9
+func TestCompression(t *testing.T) {
+	for _, x := range []struct {
+		agent, client, level string
+		ok                   bool
+	}{
+		{"none", "none", "6", true},
+		{"deflate", "deflate", "0", true},
+		{"deflate", "deflate", "1", true},
+		{"deflate", "deflate", "6", true},
+		{"deflate", "deflate", "9", true},
+		{"none", "deflate", "6", false},
+		{"deflate", "none", "6", false},
+	} {
+		a := start(t, "127.0.0.1:0", "compression-type", x.agent)
+		conf, warnings, err := FromProperties(map[string]string{
+			"hosts": "h", "hosts.h": a.addr, "compression-type": x.client, "compression-level": x.level, "maxIoWorkers": "3", "connect-timeout": "5000",
+		})
+		if err != nil || len(warnings) != 0 {
+			t.Fatalf("%v, %q", err, warnings)
+		}
+		c, ctx := open(t, conf), context.Background()
+		one, many := c.Append(ctx, events(0, 1)[0]), c.AppendBatch(ctx, events(1, 5))
+		if (one == nil) != x.ok || (many == nil) != x.ok {
+			t.Errorf("%v: %v, %v", x, one, many)
+		}
+		if got := a.Out.Bodies(); x.ok && !slices.Equal(got, suite.Bodies(0, 6)) || !x.ok && len(got) != 0 {
+			t.Errorf("%v: %d events", x, len(got))
+		}
+		_ = c.Close()
+		a.Close()
+	}
+}
+
+// Every answer but OK fails the call, whether it is for one event or for several.
+//
+// flume: TestNettyAvroRpcClient testFailedServerSimple testUnknownServerSimple testThrowingServerSimple
+// flume: TestNettyAvroRpcClient testFailedServerBatch testUnknownServerBatch testThrowingServerBatch
+func TestRefused(t *testing.T) {
+	for want, answer := range map[string]func(serial uint32, greeting []byte) []byte{
+		"answers FAILED":  func(n uint32, g []byte) []byte { return rpc.AppendStatus(nil, n, g, rpc.Failed) },
+		"answers UNKNOWN": func(n uint32, g []byte) []byte { return rpc.AppendStatus(nil, n, g, rpc.Unknown) },
+		"answers: boom":   func(n uint32, g []byte) []byte { return rpc.AppendError(nil, n, g, "boom") },
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			for {
+				nc, err := l.Accept()
+				if err != nil {
+					return
+				}
+				serving.Go(func() { refuse(nc, answer) })
+			}
+		})
+		c := open(t, Config{Hosts: []string{l.Addr().String()}})
+		for _, err := range []error{c.Append(context.Background(), events(0, 1)[0]), c.AppendBatch(context.Background(), events(0, 5))} {
+			var d *DeliveryError
+			if !errors.As(err, &d) || d.Sent != 0 || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+		_ = c.Close()
+		_ = l.Close()
+		serving.Wait()
+	}
+}
+
+// refuse is an agent's end of a connection that answers every request so.
+func refuse(nc net.Conn, answer func(serial uint32, greeting []byte) []byte) {
+	defer nc.Close()
+	in, known, greeted := rpc.NewReader(nc, 1<<20), rpc.NewKnown(), false
+	defer in.Release()
+	for {
+		serial, err := in.Head()
+		if err != nil {
+			return
+		}
+		frame, err := in.Body()
+		if err != nil {
+			return
+		}
+		var greeting []byte
+		if !greeted {
+			if frame, greeting, greeted, _, err = known.Greet(frame); err != nil {
+				return
+			}
+		}
+		reply := answer(serial, greeting)
+		if m, _, err := rpc.ReadCall(frame); err != nil || m == rpc.Ping {
+			reply = rpc.AppendGreeting(nil, serial, greeting)
+		}
+		if _, err := nc.Write(reply); err != nil {
+			return
+		}
+	}
+}
+
 // Many goroutines share a connection.
+//
+// flume: TestRpcClient testRpcClient
 func TestTogether(t *testing.T) {
 	a := start(t, "127.0.0.1:0")
 	c := open(t, Config{Hosts: []string{a.addr}})
@@ -200,6 +317,7 @@ func TestContext(t *testing.T) {
 	a.Close()
 }
 
+// flume: TestNettyAvroRpcClient testAppendWithMaxIOWorkers
 func TestConfig(t *testing.T) {
 	for _, c := range []struct {
 		c    Config
@@ -217,7 +335,7 @@ func TestConfig(t *testing.T) {
 	props := map[string]string{
 		"client.type": "default_loadbalance", "hosts": "a b", "hosts.a": "x:1", "hosts.b": "y:2", "host-selector": "random",
 		"backoff": "true", "maxBackoff": "5000", "batch-size": "7", "request-timeout": "3000", "compression-type": "deflate",
-		"compression-level": "0", "ssl": "true", "trust-all-certs": "true", "batchsize": "9",
+		"compression-level": "0", "maxIoWorkers": "3", "ssl": "true", "trust-all-certs": "true", "batchsize": "9",
 	}
 	c, warnings, err := FromProperties(props)
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "batch-size") {

@@ -25,6 +25,8 @@ import (
 // flume: TestSyslogUdpSource testSourceCounter
 // flume: TestMultiportSyslogTCPSource testHandlerGenericFail
 // flume: TestHTTPSource testCounterGenericFail
+// flume: TestAvroSource testErrorCounterChannelWriteFail
+// flume: TestThriftSource testErrorCounterChannelWriteFail
 func TestPutFailuresAreCounted(t *testing.T) {
 	cells := new(metric.Group)
 	sel := bind(t, selector.Replicating.New(), []string{"ch"})
@@ -168,6 +170,7 @@ func (b *brokenChannel) Take(ctx context.Context, want core.Take) (core.Lease, e
 //
 // flume: TestRollingFileSink testChannelException
 // flume: TestHttpSink testErrorCounter
+// flume: TestAvroSink testChannelException
 func TestTakeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := mem(t, "capacity", "10", "transactionCapacity", "10")

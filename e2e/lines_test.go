@@ -190,3 +190,75 @@ var lineHead = regexp.MustCompile(`[0-9a-f]{8} [a-z0-9-]+ \d+ `)
 
 // linePrefix is what a line in text begins with, or "".
 func linePrefix(text string) string { return lineHead.FindString(text) }
+
+// flow waits until n lines are in the files of a directory. It gives up when no
+// more come: a loaded machine may be slow, it is not still.
+func flow(t *testing.T, dir string, n int) {
+	t.Helper()
+	for had := countRolled(dir); had < n; {
+		eventually(t, fmt.Sprintf("more than %d of %d lines in %s", had, n, dir), func() bool { return countRolled(dir) > had })
+		had = countRolled(dir)
+	}
+}
+
+// repeats counts what came more often than it was sent, and fails if something did not come at all.
+func repeats(t *testing.T, sent, got []string) (n int) {
+	t.Helper()
+	count := make(map[string]int, len(sent))
+	for _, l := range got {
+		count[l]++
+	}
+	for _, l := range sent {
+		if count[l] == 0 {
+			t.Errorf("lost: %.60q", l)
+		}
+		n += count[l] - 1
+		delete(count, l)
+	}
+	for l := range count {
+		t.Errorf("foreign: %.60q", l)
+	}
+	return n
+}
+
+// complete waits until all lines that were sent are in the files of the
+// directories together, and returns what is in them.
+func complete(t *testing.T, sent []string, outs ...string) (got []string) {
+	t.Helper()
+	want := make(map[string]bool, len(sent))
+	for _, l := range sent {
+		want[l] = true
+	}
+	missing := func() int {
+		got = nil
+		seen := make(map[string]bool, len(sent))
+		for _, out := range outs {
+			for _, l := range rolled(t, out) {
+				got = append(got, l)
+				if want[l] {
+					seen[l] = true
+				}
+			}
+		}
+		return len(want) - len(seen)
+	}
+	for left := missing(); left > 0; {
+		eventually(t, fmt.Sprintf("fewer than %d of %d lines are missing", left, len(want)), func() bool {
+			now := missing()
+			fewer := now < left
+			left = now
+			return fewer
+		})
+	}
+	return got
+}
+
+// again fails if more lines came twice than may.
+func again(t *testing.T, sent, got []string, most int) {
+	t.Helper()
+	n := repeats(t, sent, got)
+	t.Logf("%d lines, %d repeated of at most %d", len(sent), n, most)
+	if n > most {
+		t.Errorf("%d lines repeated, more than the %d that may", n, most)
+	}
+}

@@ -154,7 +154,8 @@ func newAgent(t *testing.T, dir, conf string, v vars, flags ...string) *agent {
 	a.env = append(a.env, v.list()...)
 	t.Cleanup(func() {
 		if a.cmd != nil {
-			a.kill9()
+			_ = a.cmd.Process.Kill() // it may have ended by itself: then its log says why
+			<-a.ended
 		}
 		if t.Failed() {
 			t.Logf("end of %s:\n%s", a.log, tailOf(a.log, 60))

@@ -29,7 +29,7 @@ type conn struct {
 	ordered  bool // the client minds the order of its requests
 	refusing bool // such a client's request failed: none after it is stored
 
-	held    int64 // of the budget, by the request that is being read
+	held    int64 // of the budget, by the request that is being read, not yet stored
 	slots   chan struct{}
 	works   sync.WaitGroup
 	running atomic.Int32
@@ -74,18 +74,12 @@ func (v *service) serve(ctx context.Context, raw net.Conn) {
 		c.nc = t
 	}
 	c.in = rpc.NewReader(c.nc, int(v.maxRequest))
-	c.in.Grant = func(more int) bool {
-		if !v.budget.take(int64(more), c.held) {
-			return false
-		}
-		c.held += int64(more)
-		return true
-	}
-	c.dec.MaxEvents = v.maxEvents
+	c.in.Grant = c.take
+	c.dec.MaxEvents, c.dec.Grant = v.maxEvents, c.takeHeaders
 	// The order to stop ends the wait for the next request.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Unix(1, 0)) })
 	err := c.run(ctx)
-	v.budget.give(c.held)
+	c.done()
 	waited := c.running.Load() > 0
 	c.works.Wait()
 	c.in.Release()
@@ -134,18 +128,15 @@ func (c *conn) run(ctx context.Context) error {
 		if err := c.deadline(ctx, 0); err != nil && ctx.Err() == nil {
 			return err
 		}
-		held := c.held
-		c.held = 0
 		if busy {
-			c.budget.give(held)
 			if !c.greeted {
 				return fmt.Errorf("its first request: %w (maxPendingBytes)", rpc.ErrBusy)
 			}
-			c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", err))
-			c.fail(serial)
-		} else if err := c.handle(serial, frame, held); err != nil {
+			c.busy(serial, nil)
+		} else if err := c.handle(serial, frame); err != nil {
 			return err
 		}
+		c.done()
 		if c.silent() {
 			return errors.New("its answers are not read")
 		}
@@ -167,15 +158,39 @@ func (c *conn) deadline(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// handle does what a request asks for. It gives held back to the budget when
-// that is done.
-func (c *conn) handle(serial uint32, frame []byte, held int64) error {
-	kept := false
-	defer func() {
-		if !kept {
-			c.budget.give(held)
-		}
-	}()
+// take takes bytes of the budget for the request that is being read.
+func (c *conn) take(more int) bool {
+	if !c.budget.take(int64(more), c.held) {
+		return false
+	}
+	c.held += int64(more)
+	return true
+}
+
+// errHeaders is for the client.
+var errHeaders = errors.New("the headers of the batch are too large (maxRequestBytes): send fewer events at a time")
+
+// takeHeaders is take for the headers of a request, which can become larger than
+// the request: its frame and they may have twice maxRequestBytes.
+func (c *conn) takeHeaders(bytes int) error {
+	if c.held+int64(bytes) > 2*c.maxRequest {
+		return errHeaders
+	}
+	if !c.take(bytes) {
+		return rpc.ErrBusy
+	}
+	return nil
+}
+
+// done gives back what the request that is being read has of the budget.
+func (c *conn) done() {
+	c.budget.give(c.held)
+	c.held = 0
+}
+
+// handle does what a request asks for. What it has of the budget is given back
+// when that is done.
+func (c *conn) handle(serial uint32, frame []byte) error {
 	var greeting []byte
 	if !c.greeted {
 		rest, answer, known, ordered, err := c.known.Greet(frame)
@@ -205,17 +220,22 @@ func (c *conn) handle(serial uint32, frame []byte, held int64) error {
 		c.status(serial, greeting, rpc.Failed)
 		return nil
 	}
-	r := &request{serial: serial, greeting: greeting, method: m, held: held, b: core.NewBatch()}
+	r := &request{serial: serial, greeting: greeting, method: m, b: core.NewBatch()}
 	if err := c.decode(r, parameters); err != nil {
 		r.b.Release()
-		if errors.As(err, new(*rpc.TooManyError)) {
-			c.refusing = c.ordered
-			c.error(serial, greeting, err.Error()+" (maxRequestEvents): send fewer at a time")
-			return nil
+		switch {
+		case errors.As(err, new(*rpc.TooManyError)):
+			c.refuse(serial, greeting, err.Error()+" (maxRequestEvents): send fewer at a time")
+		case errors.Is(err, errHeaders):
+			c.refuse(serial, greeting, err.Error())
+		case errors.Is(err, rpc.ErrBusy):
+			c.busy(serial, greeting)
+		default:
+			return err
 		}
-		return err
+		return nil
 	}
-	kept = true
+	r.held, c.held = c.held, 0
 	if c.ordered || c.running.Load() == 0 && !c.in.More() {
 		c.store(r)
 		return nil
@@ -288,10 +308,19 @@ func (c *conn) store(r *request) {
 	}
 }
 
-// fail answers a request that was not read.
-func (c *conn) fail(serial uint32) {
+// busy answers a request for which there is no memory now.
+func (c *conn) busy(serial uint32, greeting []byte) {
+	c.done() // before the answer, which may bring the next request at once
+	c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", rpc.ErrBusy))
 	c.refusing = c.refusing || c.ordered
-	c.status(serial, nil, rpc.Failed)
+	c.status(serial, greeting, rpc.Failed)
+}
+
+// refuse answers a request that will never be taken as it is.
+func (c *conn) refuse(serial uint32, greeting []byte, text string) {
+	c.done()
+	c.refusing = c.ordered
+	c.error(serial, greeting, text)
 }
 
 func (c *conn) status(serial uint32, greeting []byte, s rpc.Status) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 )
 
+// flume: TestAvroSource testValidIpFilterAllows testValidIpFilterDenys
 func TestFilter(t *testing.T) {
 	for _, c := range []struct {
 		rules, addr string

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/connectors/avro/rpc"
+	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sourcetest"
 )
@@ -75,6 +76,7 @@ func TestSlowRequest(t *testing.T) {
 	}
 }
 
+// flume: TestAvroSource testInvalidIpFilter
 func TestKeys(t *testing.T) {
 	for _, c := range []struct {
 		keys map[string]string
@@ -86,7 +88,9 @@ func TestKeys(t *testing.T) {
 		{map[string]string{"port": "70000"}, "between 0 and 65535"},
 		{map[string]string{"ssl": "true"}, "keystore"},
 		{map[string]string{"ipFilter": "true"}, "ipFilterRules: is required"},
+		{map[string]string{"ipFilter": "true", "ipFilterRules": ""}, "ipFilterRules: is required"},
 		{map[string]string{"ipFilterRules": "allow:ip:*"}, "no effect without ipFilter"},
+		{map[string]string{"ipFilterRules": "homer:ip:1.2.3.4"}, "no effect without ipFilter"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "homer:ip:1.2.3.4"}, "neither allow: nor deny:"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "allow:sleeps:1.2.3.4"}, "neither ip nor name"},
 		{map[string]string{"ipFilter": "true", "ipFilterRules": "allow:ip:1.2.3.4,,deny:ip:*"}, "not allow|deny"},
@@ -105,4 +109,52 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%v: %q, want %q", c.keys, text, c.want)
 		}
 	}
+}
+
+// Limits: the memory of headers, which a frame can hold in very few bytes.
+func TestHeaderBytes(t *testing.T) {
+	var many []core.Event
+	for i := range 100 { // 400 bytes each on the wire, some 3.5 KiB in memory
+		var kv []core.Header
+		for j := range 100 {
+			kv = append(kv, core.Header{Key: string(rune('a'+i%26)) + string(rune(' '+j)), Value: ""})
+		}
+		many = append(many, core.Event{Headers: core.NewHeaders(kv...)})
+	}
+	call := func(c *rpc.Conn, events []core.Event) error {
+		got := make(chan error, 1)
+		c.Send(rpc.AppendBatch, func(dst []byte) []byte { return rpc.AppendEvents(dst, events) }, func(err error) { got <- err })
+		return <-got
+	}
+	in := start(t, map[string]string{"maxRequestBytes": "64k"})
+	c := dial(t, dialer(), in.Addr().String())
+	if err := call(c, many); err == nil || !strings.Contains(err.Error(), "headers of the batch are too large (maxRequestBytes)") {
+		t.Errorf("too large for one request: %v", err)
+	}
+	if err := call(c, many[:20]); err != nil {
+		t.Errorf("fewer: %v", err)
+	}
+
+	out := &blocked{sourcetest.NewOutlet(), make(chan chan error)}
+	addr, _ := serve(t, out, map[string]string{"maxPendingBytes": "200000"})
+	c, other := dial(t, dialer(), addr), dial(t, dialer(), addr)
+	var first sync.WaitGroup
+	first.Go(func() {
+		if err := call(c, many[:1]); err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	})
+	put := <-out.puts
+	if err := call(other, many); !errors.Is(err, rpc.Failed) {
+		t.Errorf("more than maxPendingBytes: %v", err)
+	}
+	put <- nil
+	first.Wait()
+	first.Go(func() { // also proves that what the others had was given back
+		if err := call(other, many); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+	(<-out.puts) <- nil
+	first.Wait()
 }

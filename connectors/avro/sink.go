@@ -289,9 +289,15 @@ const requestBytes = 8 << 20
 
 // split cuts events into parts of about requestBytes, of one event at least.
 func split(events []core.Event) (parts [][]core.Event) {
-	from, size := 0, 0
+	from, size, headers := 0, 0, 0
 	for i := range events {
-		n := len(events[i].Body)
+		if i == 0 || events[i].Headers != events[i-1].Headers {
+			headers = 8 // and what frames an event
+			for k, v := range events[i].Headers.All() {
+				headers += len(k) + len(v) + 8
+			}
+		}
+		n := headers + len(events[i].Body)
 		if size > 0 && size+n > requestBytes {
 			parts = append(parts, events[from:i])
 			from, size = i, 0

@@ -227,6 +227,7 @@ func (p *peer) keys(more ...string) map[string]string {
 	return keys
 }
 
+// flume: TestAvroSink testLifecycle testTimeout
 func TestSinkSuite(t *testing.T) {
 	for name, m := range map[string]mode{"rejects": rejects, "unknown": unknown, "words": words, "hangs": hangs, "half an answer": halves, "dies": dies, "garbage": garbage} {
 		for _, plain := range []bool{false, true} {
@@ -489,12 +490,47 @@ func TestLargeBatch(t *testing.T) {
 		}
 		in.Close()
 	}
+	h := core.NewHeaders(core.Header{Key: "k", Value: strings.Repeat("v", 1000)})
+	if parts := split(slices.Repeat([]core.Event{{Headers: h}}, 10_000)); len(parts) != 2 {
+		t.Errorf("large headers go out in %d parts", len(parts))
+	}
 }
 
-// A connection that has the age is replaced at the next delivery.
+// A far end that is not there is tried again with every delivery.
+//
+// flume: TestAvroSink testFailedConnect
+func TestFailedConnect(t *testing.T) {
+	p := newPeer(t)
+	p.stop()
+	in := open(t, p.keys())
+	for range 5 {
+		tx := in.Deliver([]string{"x"})
+		if _, back, _ := tx.Acked(); back == nil {
+			t.Error("not rolled back")
+		}
+	}
+	p.listen(p.addr)
+	deliverAll(t, in, 3)
+	in.Close()
+	m := in.Env.Metrics
+	if f, c := m.ConnectionFailed.Load(), m.ConnectionCreated.Load(); f != 5 || c != 1 || len(p.seen()) != 3 {
+		t.Errorf("%d connections failed, %d made, %q", f, c, p.seen())
+	}
+}
+
+// A connection that has the age is replaced at the next delivery, without the key never.
+//
+// flume: TestAvroSink testReset
 func TestReset(t *testing.T) {
 	p := newPeer(t)
-	in := open(t, p.keys("reset-connection-interval", "50ms"))
+	in := open(t, p.keys("reset-connection-interval", "0"))
+	deliverAll(t, in, 5)
+	in.Close()
+	if n := in.Env.Metrics.ConnectionCreated.Load(); n != 1 {
+		t.Errorf("without it: %d connections", n)
+	}
+	p = newPeer(t)
+	in = open(t, p.keys("reset-connection-interval", "50ms"))
 	deliverAll(t, in, 1)
 	c := in.Sink.(*sink).lanes[0].conn
 	suite.Eventually(t, "its age", func() bool { return time.Since(c.Since()) > 50*time.Millisecond })

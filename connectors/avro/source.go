@@ -55,12 +55,15 @@ func (s *source) Keys(k *conf.Keys) {
 	k.String(&s.compression, "compression-type", "none", "none or deflate; clients must have the same.").Must(conf.OneOf("none", "deflate")).OrDefault()
 	tlsconf.ServerKeys(k, &s.tls)
 	k.Bool(&s.filterOn, "ipFilter", false, "Let only those connect whom ipFilterRules allow.")
+	var rules string
+	var fault error
 	s.filter = nil
 	k.Func("ipFilterRules", "comma list", "",
 		"Rules allow|deny:ip|name:pattern, of which the first that fits decides; who fits none may connect. In a pattern * is any text and ? any character; name:localhost is this machine.",
-		func(text string) (err error) {
-			s.filter, err = parseFilter(text)
-			return err
+		func(text string) error {
+			rules = text
+			s.filter, fault = parseFilter(text)
+			return nil
 		})
 	k.Inert("threads", "has no effect, as in Flume since 1.10: a connection has its own goroutine")
 	k.Inert("maxIoWorkers", "has no effect: a connection has its own goroutine")
@@ -71,6 +74,8 @@ func (s *source) Keys(k *conf.Keys) {
 	k.Millis(&s.request, "requestTimeout", time.Minute, "How long a request that has begun may take to arrive; 0: for ever.").Must(conf.Min(0)).Since("1.0")
 	k.Check(func(r *conf.Report) {
 		switch {
+		case s.filterOn && fault != nil:
+			r.Error("ipFilterRules", "%q %v", rules, fault)
 		case s.filterOn && len(s.filter) == 0:
 			r.Error("ipFilterRules", "is required with ipFilter = true")
 		case !s.filterOn && r.IsSet("ipFilterRules"):

@@ -85,6 +85,7 @@ func encode(dst []byte, bodies ...string) []byte {
 	return rpc.AppendEvents(dst, b.Events)
 }
 
+// flume: TestAvroSource testLifecycle
 func TestSuite(t *testing.T) {
 	sourcetest.Run(t, subject(nil, rpc.Dialer{}))
 }
@@ -424,6 +425,27 @@ func dial(t testing.TB, d *rpc.Dialer, addr string) *rpc.Conn {
 	return c
 }
 
+// Where nobody can listen the source does not start.
+//
+// flume: TestAvroSource testSourceStoppedOnFlumeExceptionIfPortUsed testInvalidAddress
+func TestCannotListen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for _, bind := range []string{"127.0.0.1", "no address", "203.0.113.1"} {
+		src := Source.New()
+		if _, faults := conf.Bind(src, map[string]string{"bind": bind, "port": port}); faults.HasErrors() {
+			t.Fatal(faults)
+		}
+		if err := src.Open(context.Background(), sourcetest.NewEnv(t, "src")); err == nil || !strings.HasPrefix(err.Error(), "listen on "+bind+":"+port) {
+			t.Errorf("%s: %v", bind, err)
+		}
+	}
+}
+
 // Requests of one connection are in the works at once, and answered as they end.
 func TestAtOnce(t *testing.T) {
 	out := &blocked{sourcetest.NewOutlet(), make(chan chan error)}
@@ -463,6 +485,8 @@ func TestAtOnce(t *testing.T) {
 }
 
 // What a failed Put is answered with, by its cause and method.
+//
+// flume: TestAvroSource testErrorCounterChannelWriteFail
 func TestAnswers(t *testing.T) {
 	out := &blocked{sourcetest.NewOutlet(), make(chan chan error)}
 	addr, env := serve(t, out, nil)

@@ -79,7 +79,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	k.String(&s.topic, "kafka.topic", "default-flume-topic",
 		"Topic of events that name none; may have escapes: %{header}, and of the time in the header timestamp %Y, %m, %d and so on.").Alias("topic")
 	k.Batch(&s.batch, "flumeBatchSize", 100, "Events taken in one transaction. They are sent at once, and must be acknowledged before the next ones are.").
-		Alias("batchSize", "kafka.flumeBatchSize")
+		Alias("batchSize").Unread("kafka.flumeBatchSize")
 	k.Bool(&s.flumeFormat, "useFlumeEventFormat", false, "A value is an Avro datum of headers and body, as Flume's Kafka source and channel read it, instead of the body alone.")
 	k.Bool(&s.override, "allowTopicOverride", true, "An event may name its topic, in the header topicHeader.")
 	k.String(&s.topicHeader, "topicHeader", "topic", "Header that names an event's topic.")

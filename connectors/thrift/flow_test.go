@@ -24,6 +24,7 @@ type flaky struct {
 	*sourcetest.Outlet
 	mu    sync.Mutex
 	puts  int
+	most  int    // events at once
 	cut   func() // ends all connections, after the events were stored
 	next  int    // the event that was never stored
 	again int
@@ -35,6 +36,7 @@ func (f *flaky) Put(_ context.Context, b *core.Batch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.puts++
+	f.most = max(f.most, len(b.Events))
 	if f.puts%37 == 0 {
 		return core.ErrChannelFull
 	}
@@ -58,6 +60,8 @@ func (f *flaky) Put(_ context.Context, b *core.Batch) error {
 // The sink with the real runner and channel, the source with an outlet that is
 // full now and then, connections that break when the events are stored and not
 // answered: nothing is lost, nothing overtakes, and what comes twice was not answered.
+//
+// flume: TestThriftSink testProcess
 func TestFlow(t *testing.T) {
 	const events, batch = 1500, 10
 	var mu sync.Mutex
@@ -70,7 +74,7 @@ func TestFlow(t *testing.T) {
 		}
 		open = nil
 	}}
-	addr, _ := serve(t, out)
+	addr, env := serve(t, out)
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -147,6 +151,9 @@ func TestFlow(t *testing.T) {
 	}
 	if out.next != events || out.wrong != "" {
 		t.Errorf("%d of %d events in order: %s", out.next, events, out.wrong)
+	}
+	if n := env.Metrics.AppendReceived.Load(); n != 0 || out.most != batch {
+		t.Errorf("%d requests of one event, and of %d at most in a batch", n, out.most)
 	}
 	breaks := out.puts / 53
 	if out.again == 0 || out.again > breaks*defaultInFlight*batch {

@@ -362,6 +362,39 @@ func TestLibraryServer(t *testing.T) {
 	}
 }
 
+// Events one at a time, in small batches and in large ones arrive in order, with their headers.
+//
+// flume: TestThriftSource testAppend testAppendBatch testAppendBigBatch
+func TestLibraryBatches(t *testing.T) {
+	for _, x := range []struct{ calls, size int }{{30, 1}, {30, 10}, {5, 500}} {
+		in := start(t)
+		tr := lib.NewTFramedTransportConf(lib.NewTSocketConf(in.Addr().String(), libConf), libConf)
+		if err := tr.Open(); err != nil {
+			t.Fatal(err)
+		}
+		p, ctx := libProtocol(tr, encoder{true}), context.Background()
+		var want []string
+		for i := range x.calls {
+			list := events(suite.Bodies(i*x.size, x.size)...)
+			want = append(want, shown(list)...)
+			if err := libCall(ctx, p, int32(i), list); err != nil {
+				t.Fatal(err)
+			}
+			if _, st, err := libAnswer(ctx, p); err != nil || st != statusOK {
+				t.Fatalf("%v, %v", st, err)
+			}
+		}
+		tr.Close()
+		if got := shown(in.Out.Events()); !slices.Equal(got, want) {
+			t.Errorf("%d calls of %d: %d events", x.calls, x.size, len(got))
+		}
+		m := in.Env.Metrics
+		if one, many := m.AppendAccepted.Load(), m.AppendBatchAccepted.Load(); one+many != int64(x.calls) || (one > 0) != (x.size == 1) {
+			t.Errorf("%d calls of %d: %d append, %d appendBatch", x.calls, x.size, one, many)
+		}
+	}
+}
+
 // libMessage is what the library writes.
 func libMessage(t testing.TB, e encoder, write func(lib.TProtocol) error) []byte {
 	t.Helper()

@@ -197,6 +197,8 @@ func (p *peer) keys(more ...string) map[string]string {
 	return keys
 }
 
+// flume: TestThriftSink testTimeout
+// flume: TestThriftRpcClient testFail testError testTimeout
 func TestSinkSuite(t *testing.T) {
 	for name, m := range map[string]mode{
 		"rejects": rejects, "unknown": unknown, "words": words, "hangs": hangs, "half an answer": halves, "dies": dies, "garbage": garbage,
@@ -272,7 +274,9 @@ func TestRecordedSink(t *testing.T) {
 }
 
 // Requests do not wait for the answers to those before them, if the far end
-// keeps order or the user insists.
+// keeps order or the user insists. An answer that takes its time is one.
+//
+// flume: TestThriftRpcClient testSlow
 func TestInFlight(t *testing.T) {
 	for _, x := range []struct {
 		name  string
@@ -431,6 +435,28 @@ func TestLargeBatch(t *testing.T) {
 	h := core.NewHeaders(core.Header{Key: "k", Value: strings.Repeat("v", 1000)})
 	if parts := split(slices.Repeat([]core.Event{{Headers: h}}, 10_000)); len(parts) != 2 {
 		t.Errorf("large headers go out in %d parts", len(parts))
+	}
+}
+
+// A far end that is not there is tried again with every delivery.
+//
+// flume: TestThriftSink testFailedConnect
+func TestFailedConnect(t *testing.T) {
+	p := newPeer(t, encoder{true})
+	p.stop()
+	in := open(t, p.keys())
+	for range 5 {
+		tx := in.Deliver([]string{"x"})
+		if _, back, _ := tx.Acked(); back == nil {
+			t.Error("not rolled back")
+		}
+	}
+	p.listen(p.addr)
+	deliverAll(t, in, 3)
+	in.Close()
+	m := in.Env.Metrics
+	if f, c := m.ConnectionFailed.Load(), m.ConnectionCreated.Load(); f != 5 || c != 1 || len(p.seen()) != 3 {
+		t.Errorf("%d connections failed, %d made, %q", f, c, p.seen())
 	}
 }
 

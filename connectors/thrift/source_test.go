@@ -67,6 +67,8 @@ func TestRecorded(t *testing.T) {
 func raw(text ...[]byte) []byte { return putLength(append(make([]byte, 4), slices.Concat(text...)...)) }
 
 // Many clients at once, each with events one at a time and in batches.
+//
+// flume: TestThriftSource testMultipleClients
 func TestManyClients(t *testing.T) {
 	in := start(t)
 	var clients sync.WaitGroup
@@ -224,6 +226,8 @@ func TestExceptions(t *testing.T) {
 }
 
 // What a failed Put is answered with, by its cause.
+//
+// flume: TestThriftSource testErrorCounterChannelWriteFail
 func TestAnswers(t *testing.T) {
 	out := newBlocked()
 	addr, env := serve(t, out)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/tlsconf"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -47,7 +48,13 @@ func certificate(t testing.TB, host string) (path string) {
 	return path
 }
 
+// javaStores are key and trust stores as keytool makes them.
+const javaStores = "../internal/tlsconf/testdata/"
+
 // From our sink to our source: plain, in both protocols, with TLS.
+//
+// flume: TestThriftSource testAppendSSLWithComponentKeystore
+// flume: TestThriftSink testSslProcessWithComponentTruststore testSslSinkWithNonSslServer testSslSinkWithNonTrustedCert
 func TestHop(t *testing.T) {
 	server, client, stranger := certificate(t, "elsewhere"), certificate(t, "client"), certificate(t, "stranger")
 	secure := []string{"ssl", "true", "keystore", server}
@@ -65,6 +72,12 @@ func TestHop(t *testing.T) {
 		{"TLS", secure, trusting, ""},
 		{"binary and TLS", with(secure, binary), with(trusting, binary), ""},
 		{"mutual TLS", mutual, with(trusting, []string{"certificate", client}), ""},
+		{
+			"JKS",
+			[]string{"ssl", "true", "keystore", javaStores + "server.jks", "keystore-password", "changeit"},
+			[]string{"ssl", "true", "truststore", javaStores + "trust.jks", "truststore-password", "changeit"},
+			"",
+		},
 		{"any certificate", secure, []string{"ssl", "true", "trust-all-certs", "true"}, ""},
 		{"TLS 1.2", with(secure, []string{"exclude-protocols", "TLSv1.3"}), trusting, ""},
 
@@ -107,5 +120,27 @@ func TestHop(t *testing.T) {
 				t.Errorf("%d events arrive", len(got))
 			}
 		})
+	}
+}
+
+// Stores that the environment names for all components.
+//
+// flume: TestThriftSource testAppendSSLWithGlobalKeystore
+// flume: TestThriftSink testSslProcessWithGlobalTruststoreNoPassword
+func TestGlobalStores(t *testing.T) {
+	none := func(string) string { return "" }
+	t.Cleanup(func() { tlsconf.SetDefaults(tlsconf.ReadDefaults(none, none)) })
+	vars := map[string]string{
+		"FLUME_SSL_KEYSTORE_PATH": javaStores + "server.jks", "FLUME_SSL_KEYSTORE_PASSWORD": "changeit",
+		"FLUME_SSL_TRUSTSTORE_PATH": javaStores + "trust.jks",
+	}
+	tlsconf.SetDefaults(tlsconf.ReadDefaults(none, func(name string) string { return vars[name] }))
+	in := start(t, "ssl", "true")
+	host, port, _ := net.SplitHostPort(in.Addr().String())
+	end := open(t, map[string]string{"ssl": "true", "hostname": host, "port": port})
+	deliverAll(t, end, 3)
+	end.Close()
+	if n := in.Out.Len(); n != 3 {
+		t.Errorf("%d events arrive", n)
 	}
 }

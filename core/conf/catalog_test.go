@@ -247,7 +247,7 @@ var catalog = stubs{
 			k.String(&f.s[0], "kafka.bootstrap.servers", "", "Brokers.").Alias("brokerList").Required()
 			k.String(&f.s[1], "kafka.topic", "default-flume-topic", "Topic.").Alias("topic")
 			k.String(&f.s[2], "kafka.producer.acks", "1", "Answers to wait for.").Alias("requiredAcks")
-			k.Batch(&f.n[0], "flumeBatchSize", 100, "Events sent at once.").Alias("batchSize")
+			k.Batch(&f.n[0], "flumeBatchSize", 100, "Events sent at once.").Alias("batchSize").Unread("kafka.flumeBatchSize")
 			texts(k, "topicHeader")
 			flags(k, "useFlumeEventFormat", "allowTopicOverride")
 			k.Map(&f.m[0], "kafka.producer.", "Settings of the producer.").As("kafka.producer.<name>")

@@ -95,11 +95,21 @@ func (b *builder) batchFits(c *Component, list string, channel *Component) bool 
 	pos, origin := c.Pos, " (the default)"
 	if p, ok := c.Keys.set[sizeKey]; ok {
 		pos, origin = p.Pos, ""
+		if c.Keys.isUnread(sizeKey, p.Key) {
+			b.report(Warning, pos, path+p.Key, fmt.Sprintf("a batch of %d is above %s = %d (%s): %d are taken at a time", size, limitKey, limit, where, limit),
+				fmt.Sprintf("raise %s to %d", limitKey, size))
+			return true
+		}
 	}
 	b.report(Error, pos, path+sizeKey,
 		fmt.Sprintf("a batch of %d%s is above %s = %d (%s): Flume drops the %s", size, origin, limitKey, limit, where, c.Kind),
 		fmt.Sprintf("lower %s to %d or raise %s to %d", sizeKey, limit, limitKey, size))
 	return false
+}
+
+// isUnread tells whether the value of a key was written under a name that Flume does not read.
+func (k *Keys) isUnread(name, written string) bool {
+	return slices.ContainsFunc(k.list, func(key *Key) bool { return key.name == name && slices.Contains(key.unread, written) })
 }
 
 // faulty tells whether a key has an error.
@@ -187,11 +197,12 @@ func (b *builder) groupSinks(g *Group, m *member, group string, owner map[string
 func (b *builder) noSink(p Property, key, sink string) (good bool) {
 	text := fmt.Sprintf("there is no sink %q", sink)
 	hint := didYouMean(nearestName(sink, without(b.declaredNames(listSinks), words(p.Value))))
+	others := b.anyDeclared(listSinks, words(p.Value))
 	if strings.Contains(sink, ",") {
 		b.report(Error, p.Pos, key, text, "separate names by blanks, not by commas")
-		return false
+		return others
 	}
-	if b.anyDeclared(listSinks, words(p.Value)) {
+	if others {
 		b.report(Warning, p.Pos, key, text+": it is left out", hint)
 		return true
 	}

@@ -49,6 +49,7 @@ type Key struct {
 	inert     bool
 	orDefault bool
 	required  bool
+	unread    []string // aliases that Flume does not read
 	rules     []Rule
 	read      func(text string) (value, error) // reads without effect; nil for maps and inert keys
 	storeMap  func(map[string]string)
@@ -304,6 +305,14 @@ func (k *Key) Deprecated(use string) *Key {
 func (k *Key) Alias(names ...string) *Key {
 	k.doc.Aliases = append(k.doc.Aliases, names...)
 	return k
+}
+
+// Unread is Alias for names that people write and Flume does not read. A batch
+// size under one of them never keeps a component from its channel: where it is
+// larger than a transaction may be, as many are taken as fit.
+func (k *Key) Unread(names ...string) *Key {
+	k.unread = names
+	return k.Alias(names...)
 }
 
 // Since names the version that brought the key, for documentation.

@@ -28,7 +28,8 @@ func (s *replicating) Keys(k *conf.Keys) {
 		s.channels = r.Members()
 		for _, name := range s.optional {
 			if !slices.Contains(s.channels, name) {
-				r.Error("optional", "%q is not a channel of this source", name)
+				// Flume goes on without it, and logs an error with every event.
+				r.Warn("optional", "%q is not a channel of this source: it is left out", name)
 			}
 		}
 	})

@@ -28,6 +28,9 @@ func (e *TooManyError) Error() string {
 // at least in a frame, and much more as a string.
 const maxHeaders = 4096
 
+// headerBytes is what a header takes besides its text: two strings.
+const headerBytes = 32
+
 // long reads an int or a long: zigzag, seven bits a byte, low ones first.
 func long(in []byte) (n int64, rest []byte, err error) {
 	n, size := binary.Varint(in)
@@ -102,6 +105,9 @@ func skipMap(in []byte, each func(key, value []byte)) (rest []byte, err error) {
 // requests. It is used by one goroutine.
 type Decoder struct {
 	MaxEvents int // in one batch
+	// Grant is asked before headers take so many bytes of memory of their own, if
+	// it is not nil. If it denies them, so do Event and Events, with its error.
+	Grant func(bytes int) error
 
 	text string       // the encoding of the headers before; empty: none yet
 	last core.Headers // what it means
@@ -162,6 +168,11 @@ func (d *Decoder) headers(in []byte) (core.Headers, []byte, error) {
 	}
 	if count > maxHeaders {
 		return core.Headers{}, nil, malformed("an event has more headers than 4096")
+	}
+	if d.Grant != nil {
+		if err := d.Grant(len(in) - len(rest) + count*headerBytes); err != nil {
+			return core.Headers{}, nil, err
+		}
 	}
 	// All keys and values lie in one string.
 	text := string(in[:len(in)-len(rest)])

@@ -3,6 +3,7 @@ package tlsconf
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha1"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -107,6 +108,9 @@ func pair(cert, key []byte) (tls.Certificate, error) {
 }
 
 func (s store) jks(data []byte) ([]tls.Certificate, error) {
+	if s.password == "" {
+		return nil, errors.New("a JKS store needs its password")
+	}
 	ks, err := s.openJKS(data)
 	if err != nil {
 		return nil, err
@@ -142,11 +146,17 @@ func (s store) jks(data []byte) ([]tls.Certificate, error) {
 	return certs, nil
 }
 
+// signedBlank replaces the digest at the end of a JKS store by that for an empty
+// password. Certificates in it are not encrypted, and Java does not look at the
+// digest when it has no password.
+func signedBlank(data []byte) []byte {
+	body := data[:max(0, len(data)-sha1.Size)]
+	sum := sha1.Sum(append([]byte("Mighty Aphrodite"), body...)) // as in sun.security.provider.JavaKeyStore
+	return append(body[:len(body):len(body)], sum[:]...)
+}
+
 func (s store) openJKS(data []byte) (keystore.KeyStore, error) {
 	ks := keystore.New(keystore.WithOrderedAliases(), keystore.WithCaseExactAliases())
-	if s.password == "" {
-		return ks, errors.New("a JKS store needs its password")
-	}
 	if err := ks.Load(bytes.NewReader(data), []byte(s.password)); err != nil {
 		return ks, fmt.Errorf("%w (wrong password?)", err)
 	}
@@ -231,6 +241,9 @@ func (s store) trusted(data []byte) ([]*x509.Certificate, error) {
 			certs = append(certs, c)
 		}
 	case formJKS:
+		if s.password == "" {
+			data = signedBlank(data)
+		}
 		ks, err := s.openJKS(data)
 		if err != nil {
 			return nil, err

@@ -138,11 +138,19 @@ func TestStores(t *testing.T) {
 }
 
 func TestTrustStores(t *testing.T) {
-	for _, name := range []string{"trust.jks", "trust.p12", "mixed.p12"} {
-		s := store{path: "testdata/" + name, password: "changeit"}
+	for _, s := range []store{
+		{path: "trust.jks", password: "changeit"},
+		{path: "trust.p12", password: "changeit"},
+		{path: "mixed.p12", password: "changeit"},
+		{path: "trust.jks"}, // as Java does: its certificates are not encrypted
+	} {
+		s.path = "testdata/" + s.path
 		if _, err := s.pool(vfs.OS()); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s with the password %q: %v", s.path, s.password, err)
 		}
+	}
+	if _, err := (store{}).trusted([]byte{0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2}); err == nil {
+		t.Error("a store that is cut off is taken")
 	}
 }
 
