@@ -97,7 +97,11 @@ func (k *Keys) one(key *Key, left map[string]Property) {
 		case written != "":
 			k.fault(Warning, name, "is ignored: it is an old name of "+key.name+", and "+written+" is set", "remove it")
 		case i > 0:
-			k.fault(Warning, name, "is an old name", "write "+key.name)
+			text := "is an old name"
+			if slices.Contains(key.unread, name) {
+				text = "is a name that Flume does not read; it counts here"
+			}
+			k.fault(Warning, name, text, "write "+key.name)
 			fallthrough
 		default:
 			written = name
