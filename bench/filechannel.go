@@ -96,7 +96,7 @@ func (s *stage) flumeChannel(jars string, n, batch int) func() (figure, error) {
 		if err := few.config(dir, fileChannelConf(n, batch, few.events), 0); err != nil {
 			return figure{}, err
 		}
-		f, err := few.runFlume(dir, jars)
+		f, err := few.runFlume(dir, jars, nil)
 		scale := float64(s.events) / float64(few.events)
 		f.wall, f.cpu = time.Duration(float64(f.wall)*scale), time.Duration(float64(f.cpu)*scale)
 		return f, err

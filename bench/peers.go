@@ -56,14 +56,15 @@ func (s *stage) flume(jars, conf string) func() (figure, error) {
 		if err := few.config(dir, conf, 0); err != nil {
 			return figure{}, err
 		}
-		f, err := few.runFlume(dir, jars)
+		f, err := few.runFlume(dir, jars, nil)
 		f.wall, f.cpu = f.wall*part, f.cpu*part
 		return f, err
 	}
 }
 
-// runFlume runs the flume.conf of dir until all events were taken. Its start-up is not counted.
-func (s *stage) runFlume(dir, jars string) (figure, error) {
+// runFlume runs the flume.conf of dir until all events were taken. Its start-up is not counted: time runs from the first
+// event taken, or, where there is a feed, from when that says that it began.
+func (s *stage) runFlume(dir, jars string, feed func() (began time.Time, err error)) (figure, error) {
 	mon, err := freePort()
 	if err != nil {
 		return figure{}, err
@@ -81,6 +82,12 @@ func (s *stage) runFlume(dir, jars string) (figure, error) {
 		return n
 	}
 	var first time.Time
+	if feed != nil {
+		if first, err = feed(); err != nil {
+			_, _ = p.stop()
+			return figure{}, err
+		}
+	}
 	err = p.until(10*time.Minute, func() bool {
 		n := taken()
 		if n > 0 && first.IsZero() {

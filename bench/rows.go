@@ -83,5 +83,5 @@ func (s *stage) rows() []row {
 	if s.peers {
 		s.addPeers(rows)
 	}
-	return append(rows, s.fileChannelRows()...)
+	return append(append(rows, s.fileChannelRows()...), s.avroRows()...)
 }
