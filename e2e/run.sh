@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case ${1:-} in
-  short) timeout=10m;;
-  long) timeout=40m;;
+  short) timeout=20m;;
+  long) timeout=70m;;
   *) sed -n '2,9s/^# \{0,1\}//p' e2e/run.sh >&2; exit 64;;
 esac
 export MILLRACE_E2E=$1

@@ -50,12 +50,10 @@ func absent() []core.Absent {
 
 		// Sinks that come in later versions.
 		no(sink, "not in this version yet; until then write with file_roll",
-			"hdfs", pkg+"sink.hdfs.HDFSEventSink"),
-		no(sink, "not in this version yet; until then write with file_roll",
 			"s3"),
 
 		// Sinks that do not.
-		no(sink, "write files for an external Hive table, with file_roll now and with hdfs in a later version",
+		no(sink, "write files for an external Hive table, with hdfs",
 			"hive", pkg+"sink.hive.HiveSink"),
 		no(sink, "HBase is reached from Java only: go through Kafka and its HBase connector",
 			"hbase", "asynchbase", "hbase2", pkg+"sink.hbase.HBaseSink", pkg+"sink.hbase.AsyncHBaseSink", pkg+"sink.hbase2.HBase2Sink"),

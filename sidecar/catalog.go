@@ -4,6 +4,7 @@ import (
 	"github.com/millrace/millrace/connectors/avro"
 	"github.com/millrace/millrace/connectors/exec"
 	fileroll "github.com/millrace/millrace/connectors/file"
+	"github.com/millrace/millrace/connectors/hdfs"
 	"github.com/millrace/millrace/connectors/http"
 	"github.com/millrace/millrace/connectors/json"
 	"github.com/millrace/millrace/connectors/kafka"
@@ -59,6 +60,7 @@ func Catalog() *core.Catalog {
 		Sinks: []core.Type[core.Sink]{
 			avro.Sink,
 			fileroll.Sink,
+			hdfs.Sink,
 			http.Sink,
 			kafka.Sink,
 			logger.Sink,
