@@ -7,7 +7,8 @@
 //	                        ├─ help, docs ──── the keys of every type in Catalog
 //	                        ├─ healthcheck ─── asks an agent's admin server
 //	                        ├─ avro-client ─── package client
-//	                        └─ tail, version
+//	                        ├─ inject ──────── package inject
+//	                        └─ tail, sleep, version
 //
 // A running agent has two doors of its own. The admin server (--admin) shows
 // health, status and metrics; beyond loopback everything but /healthz, /readyz

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/millrace/millrace/connectors/tail/tailcmd"
 )
@@ -57,11 +58,13 @@ func commands() []command {
 		{"validate", "check a configuration, every fault with file and line", (*Program).validate},
 		{"help", "list the component types, or show the reference of one: help source taildir", (*Program).help},
 		{"schema", "print the JSON schema of a configuration: every type with its keys", (*Program).schema},
+		{"inject", "add the sidecar to the workloads of a Kubernetes manifest: inject -f FILE --config FILE", (*Program).inject},
 		{"healthcheck", "ask a running agent whether it is well", (*Program).healthcheck},
 		{"channel", "look into a file channel, or bring Flume's along: channel fsck|cat|export|import", (*Program).channel},
 		{"avro-client", "send the lines of files, or of standard input, to an agent's avro source", (*Program).avroClient},
 		{"docs", "write the reference of all types into a source tree", (*Program).docs},
 		{"tail", "follow files as tail does, for images without it: tail -F FILE", (*Program).tail},
+		{"sleep", "wait, for images without it: what the preStop hook of a classic sidecar runs: sleep 10s", (*Program).sleep},
 		{"version", "say what this is", (*Program).version},
 	}
 }
@@ -129,3 +132,15 @@ func (p *Program) usage(w io.Writer) {
 const exitCodes = `
 Exit codes: 0 all is well, 1 failed while running, 2 errors in the configuration, 64 errors in the command line.
 `
+
+// sleep is what a preStop hook runs, where there is no other program to do so.
+func (p *Program) sleep(args []string) int {
+	if len(args) == 1 {
+		if d, err := time.ParseDuration(args[0]); err == nil && d >= 0 {
+			time.Sleep(d)
+			return exitOK
+		}
+	}
+	p.complain("sleep: give a duration such as 10s")
+	return exitUsage
+}
