@@ -17,10 +17,6 @@ const maxConfigMap = 1 << 20
 // workload with the annotation millrace/inject: "false" stays without. The
 // errors, all that were found, are *FieldError, joined.
 func Inject(name string, text []byte, o Options) ([]byte, error) {
-	text, err := Uninject(name, text)
-	if err != nil {
-		return nil, err
-	}
 	text, mark := cutMark(text)
 	docs, err := split(name, text)
 	if err != nil {
@@ -33,9 +29,13 @@ func Inject(name string, text []byte, o Options) ([]byte, error) {
 		if d.root == nil {
 			continue
 		}
-		any, other, err := d.inject(o, made)
-		found = found || any
-		others = append(others, other...)
+		err := d.uninject()
+		if err == nil && !d.gone {
+			var here bool
+			var other []string
+			here, other, err = d.inject(o, made)
+			found, others = found || here, append(others, other...)
+		}
 		if err != nil {
 			errs = append(errs, inFile(err, name, d.line-1, documentName(i, d.root)))
 		}

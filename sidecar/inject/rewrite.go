@@ -15,7 +15,13 @@ import (
 // tree now into the text. now is a changed clone of was: nodes that stayed have
 // their positions, new ones none.
 func rewrite(text []byte, was, now *yaml.Node) ([]byte, error) {
-	if out, ok := splice(text, was, now); ok {
+	closed, end := text, "" // a last line without an end stays so
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		end = lineBreak(text)
+		closed = append(slices.Clip(text), end...)
+	}
+	if out, ok := splice(closed, was, now); ok {
+		out = bytes.TrimSuffix(out, []byte(end))
 		if again, err := parse(out); err == nil && same(again, now) {
 			return out, nil
 		}
@@ -24,6 +30,7 @@ func rewrite(text []byte, was, now *yaml.Node) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	out = bytes.TrimSuffix(out, []byte(end))
 	again, err := parse(out)
 	if err != nil {
 		return nil, fmt.Errorf("write document: %w", err)
@@ -96,7 +103,6 @@ type splicer struct {
 	start []int // of each line; one more for the end
 	edits []edit
 	crlf  bool
-	open  bool // the last line has no end
 }
 
 type edit struct {
@@ -116,7 +122,6 @@ func splice(text []byte, was, now *yaml.Node) ([]byte, bool) {
 		}
 	}
 	s.start = append(s.start, end)
-	s.open = end == len(text) && end > 0 && text[end-1] != '\n'
 	if !s.node(was.Content[0], now.Content[0], len(s.start), 0) {
 		return nil, false
 	}
@@ -287,14 +292,7 @@ func (s *splicer) cut(from, column, to int) bool {
 	if to <= from || len(line) < column-1 || !blank(line[:column-1]) {
 		return false
 	}
-	a, b := s.start[from-1], s.start[to-1]
-	if s.open && b == len(s.text) && a > 0 { // the line before becomes the last, and has no end either
-		a--
-		if a > 0 && s.text[a-1] == '\r' {
-			a--
-		}
-	}
-	s.edits = append(s.edits, edit{from: a, to: b})
+	s.edits = append(s.edits, edit{from: s.start[from-1], to: s.start[to-1]})
 	return true
 }
 
@@ -308,9 +306,6 @@ func (s *splicer) insert(added *yaml.Node, column, line int) bool {
 		return false
 	}
 	at := s.start[line-1]
-	if s.open && at == len(s.text) {
-		text = "\n" + strings.TrimSuffix(text, "\n")
-	}
 	s.edits = append(s.edits, edit{at, at, s.breaks(text)})
 	return true
 }
@@ -381,9 +376,6 @@ func (s *splicer) pair(key, was, now *yaml.Node, next int) bool {
 	}
 	text = strings.TrimLeft(text, " ")
 	to := s.start[s.trim(key.Line, next, lastColumn(key, was))-1]
-	if s.open && to == len(s.text) {
-		text = strings.TrimSuffix(text, "\n")
-	}
 	s.edits = append(s.edits, edit{at, to, s.breaks(text)})
 	return true
 }

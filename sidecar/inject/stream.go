@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -31,17 +32,20 @@ func split(name string, text []byte) ([]*document, error) {
 	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
 		return nil, fault(0, "is UTF-16: save it as UTF-8")
 	case bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) && !bytes.Contains(text, []byte("\n---")):
-		if docs, err := splitJSON(text); err == nil {
+		docs, err := splitJSON(text)
+		if err == nil {
 			return docs, nil
-		} else if json.Valid(text) {
+		}
+		if f := (*FieldError)(nil); errors.As(err, &f) {
 			return nil, inFile(err, name, 0, "")
 		}
+		// It may still be YAML, in flow style.
 	}
 	docs := splitYAML(text)
 	for i, d := range docs {
 		doc, err := parse(d.text)
 		if err != nil {
-			return nil, &FieldError{File: name, Line: d.line, Document: documentName(i, nil), Text: strings.TrimPrefix(err.Error(), "yaml: ") + " (lines are counted from the document's)"}
+			return nil, syntaxError(err, name, d.line-1, documentName(i, nil))
 		}
 		if doc == nil {
 			continue
@@ -52,6 +56,19 @@ func split(name string, text []byte) ([]*document, error) {
 		d.doc, d.root = doc, doc.Content[0]
 	}
 	return docs, nil
+}
+
+// syntaxError is an error of the parser, which counts the lines of one document.
+func syntaxError(err error, file string, before int, document string) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		number, what, _ := strings.Cut(rest, ": ")
+		if n, err := strconv.Atoi(number); err == nil {
+			line, text = n, what
+		}
+	}
+	return &FieldError{File: file, Line: before + line, Document: document, Text: text}
 }
 
 // splitYAML cuts at the lines that begin or end a document. A column of three
@@ -171,10 +188,7 @@ func join(docs []*document) []byte {
 	bare := false // a document without a mark was left out: the next one's mark was made for it
 	for _, d := range docs {
 		if d.gone {
-			bare = !d.json && !bytes.HasPrefix(d.text, []byte("---"))
-			if d.json && len(out) == 0 {
-				bare = true
-			}
+			bare = bare || d.json && len(out) == 0 || !d.json && !bytes.HasPrefix(d.text, []byte("---"))
 			continue
 		}
 		text := d.text
