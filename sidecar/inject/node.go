@@ -162,22 +162,23 @@ func (p place) is(kind yaml.Kind) error {
 }
 
 // own returns the field of a mapping, itself owned, so that changing it changes nothing else; it makes one where there
-// is none. empty tells that it was there and had nothing in it.
-func (p place) own(key string, kind yaml.Kind) (child place, empty bool, err error) {
+// is none. empty is what stood there if that had nothing in it: null as it was written, or a collection.
+func (p place) own(key string, kind yaml.Kind) (child place, empty *yaml.Node, err error) {
 	child = p.get(key)
 	if err := child.is(kind); err != nil {
-		return child, false, err
+		return child, nil, err
 	}
 	i := slot(p.node, key)
 	switch {
 	case child.node == nil:
 		child.node = &yaml.Node{Kind: kind}
 		if i >= 0 {
+			empty = deref(p.node.Content[i])
 			p.node.Content[i] = child.node
 		} else {
 			p.node.Content = append(p.node.Content, str(key), child.node)
 		}
-		return child, false, nil
+		return child, empty, nil
 	case i < 0:
 		child.node = copyOf(child.node)
 		p.node.Content = append(p.node.Content, str(key), child.node)
@@ -185,7 +186,10 @@ func (p place) own(key string, kind yaml.Kind) (child place, empty bool, err err
 		p.node.Content[i] = ownNode(p.root, p.node.Content[i])
 		child.node = p.node.Content[i]
 	}
-	return child, len(child.node.Content) == 0, nil
+	if len(child.node.Content) == 0 {
+		empty = child.node
+	}
+	return child, empty, nil
 }
 
 // ownItem returns an element of an owned list as own does a field.

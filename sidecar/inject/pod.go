@@ -37,7 +37,8 @@ type note struct {
 	Volumes []string `json:"volumes"`           // each with all of its mounts
 	Grace   *string  `json:"grace,omitempty"`   // terminationGracePeriodSeconds as it was; nil: it was not there
 	Group   bool     `json:"fsGroup,omitempty"` // fsGroup was added
-	Empty   []string `json:"empty,omitempty"`   // fields that were there without content
+	// Fields that were there without content, as they were written: [], {}, or a way to write null.
+	Empty map[string]string `json:"empty,omitempty"`
 }
 
 const noteVersion = 1
@@ -45,20 +46,36 @@ const noteVersion = 1
 // own is place.own, and notes what was there and empty. where is the field's name below the template.
 func (n *note) own(p place, key string, kind yaml.Kind, where string) (place, error) {
 	child, empty, err := p.own(key, kind)
-	if empty {
-		n.Empty = append(n.Empty, where)
+	if empty != nil {
+		if n.Empty == nil {
+			n.Empty = make(map[string]string)
+		}
+		switch empty.Kind {
+		case yaml.SequenceNode:
+			n.Empty[where] = "[]"
+		case yaml.MappingNode:
+			n.Empty[where] = "{}"
+		default:
+			n.Empty[where] = empty.Value
+		}
 	}
 	return child, err
 }
 
-// release undoes own: a collection that has nothing left goes, unless it was there and empty.
+// release undoes own: a collection that has nothing left goes, or becomes what it was.
 func (n *note) release(p place, key, where string) {
-	if c := p.get(key); c.node != nil && len(c.node.Content) == 0 {
-		if !slices.Contains(n.Empty, where) {
-			p.unset(key)
-			return
-		}
+	c := p.get(key)
+	if c.node == nil || len(c.node.Content) > 0 {
+		return
+	}
+	was, there := n.Empty[where]
+	switch {
+	case !there:
+		p.unset(key)
+	case was == "[]" || was == "{}":
 		c.node.Style |= yaml.FlowStyle
+	default:
+		p.set(key, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: was})
 	}
 }
 
@@ -110,6 +127,9 @@ type adder struct {
 
 // check refuses pods that the sidecar cannot be added to, before anything is changed.
 func (a *adder) check() error {
+	if a.o.ConfigMap == "" {
+		return a.spec.errorf("there is no ConfigMap for the sidecar")
+	}
 	if os := a.spec.get("os").get("name"); os.text() == "windows" {
 		return os.errorf("the sidecar does not run on Windows")
 	}
@@ -444,7 +464,7 @@ func removeFrom(pod place) (bool, error) {
 	if n.Version > noteVersion {
 		return false, at.errorf("was written by a later version of millrace inject: use that one")
 	}
-	if n.Version < 1 || n.Into != "initContainers" && n.Into != "containers" || !n.volumesAreOurs() {
+	if n.Version < 1 || n.Into != "initContainers" && n.Into != "containers" || !n.isOurs() {
 		return false, at.errorf("is not as millrace inject writes it")
 	}
 	if pod.get("spec").node == nil {
@@ -482,9 +502,23 @@ func removeFrom(pod place) (bool, error) {
 	return true, nil
 }
 
-// volumesAreOurs guards against a note that would take out other people's volumes.
-func (n *note) volumesAreOurs() bool {
-	return !slices.ContainsFunc(n.Volumes, func(name string) bool { return !strings.HasPrefix(name, "millrace-") })
+// isOurs guards against a note that would take out other people's volumes, or put anything in.
+func (n *note) isOurs() bool {
+	for _, name := range n.Volumes {
+		if !strings.HasPrefix(name, "millrace-") {
+			return false
+		}
+	}
+	for _, was := range n.Empty {
+		if !slices.Contains([]string{"[]", "{}", "", "~", "null", "Null", "NULL"}, was) {
+			return false
+		}
+	}
+	if n.Grace != nil {
+		_, err := strconv.ParseUint(*n.Grace, 10, 32)
+		return err == nil
+	}
+	return true
 }
 
 // removeLists takes the container, the volumes and their mounts out.
