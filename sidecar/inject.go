@@ -186,8 +186,12 @@ func logDirs(s *conf.Source) []inject.LogPath {
 			add(path.Dir(prop.Value), false)
 		case s.Type == "spooldir" && prop.Key == "spoolDir":
 			add(prop.Value, true)
-		case s.Type == "exec" && prop.Key == "command" && strings.HasPrefix(prop.Value, "tail "):
-			for _, word := range strings.Fields(prop.Value)[1:] {
+		case s.Type == "exec" && prop.Key == "command":
+			words := strings.Fields(prop.Value)
+			if len(words) == 0 || path.Base(words[0]) != "tail" {
+				continue
+			}
+			for _, word := range words[1:] {
 				add(path.Dir(word), false)
 			}
 		}

@@ -134,7 +134,7 @@ func Settings() []Setting {
 		},
 		{
 			"container", "NAMES", "the application's containers, separated by commas (default: the pod's default container, else its first)", true,
-			func(o *Options, text string) (err error) { o.Containers, err = split2(text, dnsName); return err },
+			func(o *Options, text string) (err error) { o.Containers, err = commaList(text, dnsName); return err },
 		},
 		{"log-path", "DIRS", "directories of log files to share with the application, separated by commas; DIR:rw lets the sidecar rename and remove files (default: what the configuration's taildir, spooldir and tail -F read; none for none)", true, setLogPaths},
 		{"state", "VOLUME", "the volume of positions and channels: emptyDir, emptyDir=SIZE, pvc=NAME, or for each pod of a StatefulSet pvc, with size=SIZE[,class=NAME] (default emptyDir)", true, setState},
@@ -178,8 +178,8 @@ func dnsName(text string) (string, error) {
 	return text, nil
 }
 
-// split2 splits at commas and reads each part.
-func split2[T any](text string, read func(string) (T, error)) ([]T, error) {
+// commaList splits at commas and reads each part.
+func commaList[T any](text string, read func(string) (T, error)) ([]T, error) {
 	var all []T
 	for part := range strings.SplitSeq(text, ",") {
 		v, err := read(strings.TrimSpace(part))
@@ -211,7 +211,7 @@ func setLogPaths(o *Options, text string) (err error) {
 		o.LogPaths = []LogPath{}
 		return nil
 	}
-	o.LogPaths, err = split2(text, func(s string) (LogPath, error) {
+	o.LogPaths, err = commaList(text, func(s string) (LogPath, error) {
 		s, write := strings.CutSuffix(s, ":rw")
 		dir, err := directory(s)
 		return LogPath{dir, write}, err
@@ -260,7 +260,7 @@ func setHeaders(o *Options, text string) (err error) {
 		o.Headers = nil
 		return nil
 	}
-	o.Headers, err = split2(text, func(s string) (Header, error) {
+	o.Headers, err = commaList(text, func(s string) (Header, error) {
 		name, of, given := strings.Cut(s, "=")
 		if !given {
 			of = name
@@ -356,7 +356,7 @@ func quantities(text string) ([]Quantity, error) {
 	if text == "none" {
 		return nil, nil
 	}
-	return split2(text, func(s string) (Quantity, error) {
+	return commaList(text, func(s string) (Quantity, error) {
 		resource, amount, _ := strings.Cut(s, "=")
 		if !qualifiedName.MatchString(resource) {
 			return Quantity{}, errors.New("is no list such as cpu=100m,memory=64Mi")
