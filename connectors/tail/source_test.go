@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,12 +194,18 @@ func TestHistories(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range n {
-		seed := first + uint64(i)
-		if ok := t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { history(t, seed) }); !ok {
-			return
-		}
+	// They mostly wait, for the source: many at once take no longer.
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range 16 {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && !t.Failed(); i = next.Add(1) - 1 {
+				seed := first + uint64(i)
+				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { history(t, seed) })
+			}
+		})
 	}
+	work.Wait()
 }
 
 // historian is a history under way.
