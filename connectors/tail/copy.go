@@ -3,7 +3,6 @@ package tail
 import (
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/fileid"
@@ -22,14 +21,24 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 	// copied may itself have been renamed since.
 	alike, compared := false, 0
 	for _, r := range t.pending {
-		alike = alike || !r.taken && r.tail.N > 0 && filepath.Dir(r.path) == d.path &&
-			strings.HasPrefix(filepath.Base(r.path), stem(name)) && t.continues(r.tail, path, fi)
+		if alike || r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
+			continue
+		}
+		if r.tail.N > 0 {
+			alike = t.continues(r.tail, path, fi)
+		} else {
+			alike = r.pos == 0 && r.path != path && t.begins(r.path, path, fi)
+		}
 	}
 	for _, f := range t.files {
 		if alike || compared == maxCompared {
 			break
 		}
-		if f.dir != d || f.released || !strings.HasPrefix(f.name, stem(name)) || f.st.pos == 0 && (!d.listed || f.size == 0) {
+		if f.dir != d || f.released || !kin(f.name, name) {
+			continue
+		}
+		// Of what nobody has read yet a copy is made while a source starts that knew the file, empty.
+		if f.st.pos == 0 && (f.size == 0 || !d.listed && !f.confirm) {
 			continue
 		}
 		compared++
@@ -89,6 +98,26 @@ func (t *tailer) continues(p fileid.Print, path string, fi fs.FileInfo) bool {
 	return p.In(c)
 }
 
+// begins reports whether the file at path is the beginning of another one: the
+// copy of it that is about to be truncated.
+func (t *tailer) begins(other, path string, fi fs.FileInfo) bool {
+	if fi.Size() == 0 {
+		return false
+	}
+	o, err := t.env.FS.OpenFile(other, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer o.Close()
+	c, err := t.env.FS.OpenFile(path, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	last, err := fileid.Take(c, fi.Size())
+	return err == nil && last.In(o)
+}
+
 // copyOf finds the copy that was made of f before it was truncated: a file in
 // its directory that nobody follows, whose name begins as f's does, that is no
 // older than what was read of f, and that has the same bytes before the
@@ -113,7 +142,7 @@ func (t *tailer) copyOf(f *file) (open vfs.File, path string, fi fs.FileInfo, re
 func (t *tailer) copyIn(f *file, dir, name string, names []fs.DirEntry) (open vfs.File, path string, fi fs.FileInfo, read bool) {
 	p := f.st.tail
 	for _, e := range names {
-		if e.IsDir() || e.Name() == name || !strings.HasPrefix(e.Name(), stem(name)) {
+		if e.IsDir() || e.Name() == name || !kin(e.Name(), name) {
 			continue
 		}
 		path = filepath.Join(dir, e.Name())

@@ -226,7 +226,7 @@ func history(t *testing.T, seed uint64) {
 	inside := rnd.IntN(2) == 0
 	pattern := `[abc]\.log`
 	if inside {
-		pattern = `[abc]\.log.*`
+		pattern = `[abc].*`
 	}
 	h := &historian{rig: newRig(t, pattern, "batchSize", fmt.Sprint(1+rnd.IntN(10)), "maxEventBytes", "4096"), rnd: rnd, half: map[string]bool{}, seen: map[string]bool{}}
 	t.Cleanup(func() {
@@ -358,7 +358,11 @@ func (h *historian) copytruncate(name string, inside bool) {
 	h.check(err)
 	h.copy++
 	h.step("copytruncate", name)
-	h.check(os.WriteFile(h.path(fmt.Sprintf("%s.copy%d", name, h.copy)), data, 0o644))
+	copied := fmt.Sprintf("%s.copy%d", name, h.copy)
+	if h.rnd.IntN(2) == 0 {
+		copied = fmt.Sprintf("%s-%d.log", name[:1], h.copy) // as with logrotate's dateext and extension
+	}
+	h.check(os.WriteFile(h.path(copied), data, 0o644))
 	if len(data) >= 2*fileid.Bytes && h.rnd.IntN(3) == 0 { // of shorter ones too little is known
 		h.lay(name) // between the copy and the truncation: in time for the source, not for the copy
 		h.arrive()
