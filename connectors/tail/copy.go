@@ -24,9 +24,12 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 		if alike || r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
 			continue
 		}
-		if r.tail.N > 0 {
-			alike = t.continues(r.tail, path, fi)
-		} else {
+		switch {
+		case fi.Size() == 0:
+			alike = t.justMade(fi)
+		case r.tail.N > 0:
+			alike = t.continues(r, path, fi)
+		default:
 			alike = r.pos == 0 && r.path != path && t.begins(r.path, path, fi)
 		}
 	}
@@ -53,11 +56,15 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 // maxCompared bounds the cost where very many files have names alike.
 const maxCompared = 64
 
+// justMade reports whether an empty file may be about to become a copy: cp makes
+// it first, and fills it then.
+func (t *tailer) justMade(fi fs.FileInfo) bool { return t.env.Now().Sub(fi.ModTime()) < time.Second }
+
 // looksAlike reports whether the file at path may be a copy of f.
 func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	size := fi.Size()
 	if size == 0 {
-		return t.env.Now().Sub(fi.ModTime()) < time.Second // cp makes an empty file first
+		return t.justMade(fi)
 	}
 	c, err := t.env.FS.OpenFile(path, openFlags, 0)
 	if err != nil {
@@ -85,25 +92,21 @@ func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	return alike
 }
 
-// continues reports whether the file at path has the bytes of a fingerprint.
-func (t *tailer) continues(p fileid.Print, path string, fi fs.FileInfo) bool {
-	if p.N == 0 || fi.Size() < p.Off {
-		return false
-	}
+// continues reports whether the file at path has what was read of the file of a
+// record, or ends within it.
+func (t *tailer) continues(r *record, path string, fi fs.FileInfo) bool {
 	c, err := t.env.FS.OpenFile(path, openFlags, 0)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	return p.In(c)
+	st := stream{pos: max(r.pos, r.tail.Off), tail: r.tail, past: r.past}
+	return fi.Size() >= r.tail.Off && r.tail.In(c) || st.covers(c, fi.Size())
 }
 
 // begins reports whether the file at path is the beginning of another one: the
 // copy of it that is about to be truncated.
 func (t *tailer) begins(other, path string, fi fs.FileInfo) bool {
-	if fi.Size() == 0 {
-		return false
-	}
 	o, err := t.env.FS.OpenFile(other, openFlags, 0)
 	if err != nil {
 		return false
