@@ -67,6 +67,9 @@ e2e-long: build ## the same, as long as it takes
 bench: build ## ratios against the physical limit and a peer, in one alternating run
 	bash bench/run.sh
 
+tail-matrix: build ## what this program and peers lose and repeat when files are rotated: docs/tail-matrix.md
+	go run ./bench -tail-matrix
+
 image: ## the container image, where Docker runs
 	docker build --build-arg VERSION=$(VERSION) -t millrace:$(VERSION) -t millrace:latest .
 
@@ -80,5 +83,5 @@ packages: ## .deb, .rpm and .apk for each of ARCHES, in dist
 		done; \
 	done
 
-.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long bench image packages
+.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long bench tail-matrix image packages
 .DEFAULT_GOAL := help
