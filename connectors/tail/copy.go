@@ -24,13 +24,10 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 		if alike || r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
 			continue
 		}
-		switch {
-		case fi.Size() == 0:
+		if fi.Size() == 0 {
 			alike = t.justMade(fi)
-		case r.tail.N > 0:
-			alike = t.continues(r, path, fi)
-		default:
-			alike = r.pos == 0 && r.path != path && t.begins(r.path, path, fi)
+		} else {
+			alike = r.tail.N > 0 && t.continues(r, path, fi) || r.path != path && t.begins(r.path, path, fi)
 		}
 	}
 	for _, f := range t.files {
