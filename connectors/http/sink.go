@@ -30,6 +30,7 @@ type sink struct {
 	rules               rules
 
 	batch, concurrency int
+	linger             time.Duration
 	format             string
 	doc                document
 	bulk               bulk
@@ -90,6 +91,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	s.rules.keys(k)
 
 	k.Batch(&s.batch, "batchSize", 1, "Events taken in one transaction; all formats but body send them in one request.").Since("1.0")
+	k.Linger(&s.linger, "batchTimeout", "How long to wait for a batch to fill after its first event; 0: what is there is sent.").Since("1.0")
 	k.String(&s.format, "format", formatBody,
 		"What a request holds. body: the body of one event; lines: bodies, each ended by a newline; json_lines, json_array: documents, see document; "+
 			"flume_json: what Flume's http source takes; elasticsearch_bulk: documents for _bulk; loki: a push to Loki.").
