@@ -38,11 +38,11 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 			continue
 		}
 		// Of what nobody has read yet a copy is made while a source starts that knew the file, empty.
-		if f.st.pos == 0 && (f.size == 0 || !d.listed && !f.confirm) {
+		if f.st.pos == 0 && !d.listed && !f.confirm {
 			continue
 		}
 		compared++
-		alike = t.looksAlike(f, path, fi)
+		alike = (f.st.pos > 0 || t.filled(f)) && t.looksAlike(f, path, fi)
 	}
 	if alike && (!known || h.size != fi.Size()) {
 		d.held[name] = held{fi.Size(), now}
@@ -56,6 +56,16 @@ const maxCompared = 64
 // justMade reports whether an empty file may be about to become a copy: cp makes
 // it first, and fills it then.
 func (t *tailer) justMade(fi fs.FileInfo) bool { return t.env.Now().Sub(fi.ModTime()) < time.Second }
+
+// filled reports whether f has content. It may have got it since it was looked
+// at: the copy may come first in a listing.
+func (t *tailer) filled(f *file) bool {
+	if f.size > 0 {
+		return true
+	}
+	fi, err := t.env.FS.Stat(f.path)
+	return err == nil && fi.Size() > 0
+}
 
 // looksAlike reports whether the file at path may be a copy of f.
 func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {

@@ -152,6 +152,40 @@ func TestCopytruncateWhileStarting(t *testing.T) {
 	}
 }
 
+// listed is a file system that does something once before it lists a directory.
+type listed struct {
+	vfs.FS
+	first atomic.Pointer[func()]
+}
+
+func (l *listed) ReadDir(dir string) ([]fs.DirEntry, error) {
+	if do := l.first.Swap(nil); do != nil {
+		(*do)()
+	}
+	return l.FS.ReadDir(dir)
+}
+
+// A file that was empty is written and copied between two looks at it, and the copy is seen first.
+func TestCopytruncateOfWhatWasEmpty(t *testing.T) {
+	r := newRig(t, `app.*`)
+	disk := &listed{FS: vfs.OS()} // which is not watched
+	r.fs = disk
+	r.write("app.log", "")
+	nothing := func() {}
+	disk.first.Store(&nothing)
+	r.start()
+	r.wait("it is listed", func() bool { return disk.first.Load() == nil })
+	write := func() { // in the next listing
+		r.add("app.log", "1\n2\n")
+		r.write("app-1.log", "1\n2\n")
+	}
+	disk.first.Store(&write)
+	r.want("1", "2")
+	r.check(os.Truncate(r.path("app.log"), 0))
+	r.add("app.log", "3\n")
+	r.want("1", "2", "3")
+}
+
 // A copy that is not followed by a truncation is a file of its own.
 func TestCopyThatStays(t *testing.T) {
 	r := newRig(t, `app\.log.*`)
