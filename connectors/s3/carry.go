@@ -281,6 +281,9 @@ func (s *sink) carryPart(o *output, st *state, n int, size int64) outcome {
 	o.parts = append(o.parts, p)
 	o.sent = n + 1
 	s.release()
+	if size < st.part { // the last one: another start could not tell it from half of one
+		return moved
+	}
 	if err := s.spool.remove(s.spool.part(st.seq, n)); err != nil {
 		s.env.Log.Warn("spool is not tidy", "object", st.key, "error", err)
 	}

@@ -12,6 +12,8 @@ import (
 // resume goes on with the objects that the channel's marks, or else the spool's
 // own states, speak of.
 func (s *sink) resume() error {
+	s.lock <- struct{}{} // there are carriers before it is over
+	defer s.release()
 	found, err := s.spool.read()
 	if err != nil {
 		return err
