@@ -240,7 +240,15 @@ func (s *sink) reading(st *state, n int, size int64, do func(io.ReadSeeker) erro
 // create begins the multipart upload and records its id.
 func (s *sink) create(o *output, st *state) outcome {
 	var id string
+	again := false
 	err := s.try("create multipart upload", st, func(ctx context.Context) (err error) {
+		if again { // perhaps it was done, and the answer got lost
+			if ids, err := s.store.uploads(ctx, st.key); err == nil && len(ids) > 0 {
+				id = ids[0]
+				return nil
+			}
+		}
+		again = true
 		id, err = s.store.create(ctx, st.key)
 		return err
 	})
