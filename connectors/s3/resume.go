@@ -30,6 +30,7 @@ func (s *sink) resume() error {
 			s.forgotten = append(s.forgotten, stream)
 			continue
 		}
+		s.last = max(s.last, st.seq)
 		local, there := found.states[st.seq]
 		switch {
 		case st.spool != s.spool.id:
