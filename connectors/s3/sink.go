@@ -104,7 +104,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	s.target.Prefix.Key(k, "s3.filePrefix", "FlumeData", "What the names of objects begin with.")
 	k.String(&s.suffix, "s3.fileSuffix", "", "What the names of objects end with, such as .log; in place of the codec's own.")
 	s.limits.Keys(k, "s3.", roll.Limits{Interval: 5 * time.Minute, Size: defaultRoll})
-	k.Batch(&s.batch, "s3.batchSize", 1000, "Events taken at once; a compressed object has a member, or block, for each such batch.")
+	k.Batch(&s.batch, "s3.batchSize", 100, "Events taken at once; a compressed object has a member, or block, for each such batch.")
 	s.encoding.Keys(k, "s3.", filetype.DataStream)
 	k.Int(&s.maxOpen, "s3.maxOpenFiles", 500, "Objects that are open at a time; one more ends the one that got no event for the longest time.").Must(conf.Min(1))
 	k.Bytes(&s.partSize, "s3.partSize", 8<<20, "Bytes of each part of a multipart upload; an object with no more is put in one request.").Must(conf.Range(minPart, 5<<30))

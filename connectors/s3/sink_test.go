@@ -26,10 +26,14 @@ func TestSuite(t *testing.T) {
 		"header's path": "path=/events/%{none}/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, c := range sinktest.Checks { // each with a store and a disk of its own
-				r := newRig()
-				suite.Run(t, r.subject(kv, nil), []suite.Check[sinktest.Subject]{c})
-			}
+			var r *rig
+			sinktest.Run(t, sinktest.Subject{
+				New: func() core.Sink {
+					r = newRig()
+					return r.newSink()
+				},
+				Backend: func(tb testing.TB) sinktest.Backend { return r.subject(kv, nil).Backend(tb) },
+			})
 		})
 	}
 }
