@@ -58,7 +58,7 @@ func (s *sink) carry(o *output) {
 		case !resolved:
 			did = s.resolve(o, &st)
 		case st.final && st.upload == "" && sent == 0 && st.length <= st.part:
-			did = s.putWhole(&st)
+			did = s.putWhole(o, &st)
 		case st.upload == "" && (sent < st.parts() || !st.final || st.length > int64(sent)*st.part):
 			did = s.create(o, &st)
 		case sent < st.parts():
@@ -166,7 +166,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // putWhole publishes an object of one request.
-func (s *sink) putWhole(st *state) outcome {
+func (s *sink) putWhole(o *output, st *state) outcome {
 	if !s.settled(st) {
 		return stopped
 	}
@@ -175,18 +175,18 @@ func (s *sink) putWhole(st *state) outcome {
 			return s.reading(st, 0, st.length, func(body io.ReadSeeker) error { return b.put(ctx, st.key, body, st.length) })
 		}, errExists, errNotThere, errConditions)
 	})
-	return s.answered(st, err)
+	return s.answered(o, st, err)
 }
 
 // answered is what the answer to a request that publishes an object comes to.
-func (s *sink) answered(st *state, err error) outcome {
+func (s *sink) answered(o *output, st *state, err error) outcome {
 	switch r := (*refusal)(nil); {
 	case err == nil:
 		return published
 	case errors.Is(err, errClosed):
 		return stopped
 	case errors.As(err, &r):
-		return s.setAside(st, err)
+		return s.setAside(o, err)
 	}
 	return s.already(st, err) // by a request whose answer was lost
 }
@@ -253,7 +253,7 @@ func (s *sink) create(o *output, st *state) outcome {
 		return err
 	})
 	if err != nil {
-		return s.answered(st, err)
+		return s.answered(o, st, err)
 	}
 	s.lock <- struct{}{}
 	o.upload = id
@@ -279,7 +279,7 @@ func (s *sink) carryPart(o *output, st *state, n int, size int64) outcome {
 	case errors.Is(err, errClosed):
 		return stopped
 	case errors.As(err, &r):
-		return s.setAside(st, err)
+		return s.setAside(o, err)
 	case errors.Is(err, errNoUpload):
 		return s.lost(o, "its multipart upload was aborted by somebody: is there a lifecycle rule that is shorter than s3.rollInterval?", st.upload)
 	case err != nil:
@@ -338,18 +338,25 @@ func (s *sink) complete(o *output, st *state) outcome {
 			return b.complete(ctx, st.key, st.upload, parts)
 		}, errExists, errNoUpload, errConditions)
 	})
-	return s.answered(st, err)
+	return s.answered(o, st, err)
 }
 
-// setAside takes an object that the store refuses for good out of the way: its
-// events were acked, so it stays in the spool, for a person to look at.
-func (s *sink) setAside(st *state, cause error) outcome {
-	dir, err := s.spool.setAside(st.seq, st.parts())
+// setAside takes an object that the store refuses for good out of the way. What
+// was acked of it stays in the spool, for a person to look at; the rest comes
+// again, into another object.
+func (s *sink) setAside(o *output, cause error) outcome {
+	s.lock <- struct{}{}
+	defer s.release()
+	if _, live := s.live[o]; live {
+		s.fail(cause)
+		s.drop(o)
+	}
+	dir, err := s.spool.setAside(o.seq, o.state.parts())
 	if err != nil {
-		s.env.Log.Warn("spool is not tidy", "object", st.key, "error", err)
+		s.env.Log.Warn("spool is not tidy", "object", o.key, "error", err)
 	}
 	s.refused.Add(1)
-	s.env.Log.Error("object is refused for good: what of it was not uploaded is set aside", "object", st.key, "directory", dir, "events", st.events, "error", cause)
+	s.env.Log.Error("object is refused for good: what of it was not uploaded is set aside", "object", o.key, "directory", dir, "events", o.events, "error", cause)
 	return published
 }
 

@@ -379,14 +379,7 @@ func (s *sink) endOr(outputs []*output) error {
 
 // detach takes an object that has ended out of those that are open.
 func (s *sink) detach(o *output) {
-	o.closeFiles()
-	s.buffered -= len(o.buf)
-	o.buf, o.enc = nil, nil
-	delete(s.live, o)
-	if o.bucket.out == o {
-		o.bucket.out = nil
-	}
-	s.env.Metrics.ConnectionClosed.Add(1)
+	s.drop(o)
 	if o.events == 0 { // nothing was ever acked of it
 		if err := s.spool.forget(o.seq, int(o.written/o.part)); err != nil {
 			s.env.Log.Warn("spool is not tidy, the next start does it", "error", err)
@@ -395,6 +388,18 @@ func (s *sink) detach(o *output) {
 	}
 	s.ends[o] = struct{}{}
 	s.kick(o)
+}
+
+// drop takes an object out of those that are open.
+func (s *sink) drop(o *output) {
+	o.closeFiles()
+	s.buffered -= len(o.buf)
+	o.buf, o.enc = nil, nil
+	delete(s.live, o)
+	if o.bucket.out == o {
+		o.bucket.out = nil
+	}
+	s.env.Metrics.ConnectionClosed.Add(1)
 }
 
 // endOldest ends the object that has got no event for the longest time.
