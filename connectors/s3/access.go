@@ -2,7 +2,6 @@ package s3
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
@@ -26,29 +24,26 @@ type doer interface {
 
 // connect makes the client of the store. It makes no request.
 func (s *sink) connect() error {
-	env, err := config.NewEnvConfig()
-	if err != nil {
-		return fmt.Errorf("read AWS environment: %w", err)
-	}
 	a := &s.access
 	client := s.client
 	if client == nil {
+		var err error
 		if client, err = s.transport(); err != nil {
 			return err
 		}
 	}
-	profile, err := a.sharedProfile(&env)
+	named, err := a.readProfiles()
 	if err != nil {
 		return err
 	}
-	region := cmp.Or(a.region, env.Region, profile.Region)
+	region := cmp.Or(a.region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), named["region"])
 	if region == "" && a.endpoint != "" {
 		region = "us-east-1"
 	}
 	if region == "" {
 		return errors.New("no region is known: set s3.region, or AWS_REGION")
 	}
-	who, err := a.provider(&env, &profile, region, client)
+	who, err := a.provider(named, region, client)
 	if err != nil {
 		return err
 	}
@@ -83,64 +78,45 @@ func (s *sink) transport() (doer, error) {
 
 const connectTime = 10 * time.Second
 
-// sharedProfile reads the profile from AWS's configuration files. One that
-// nobody named need not be there.
-func (a *accessKeys) sharedProfile(env *config.EnvConfig) (config.SharedConfig, error) {
-	name := cmp.Or(a.profile, env.SharedConfigProfile)
-	profile, err := config.LoadSharedConfigProfile(context.Background(), cmp.Or(name, "default"), func(o *config.LoadSharedConfigOptions) {
-		if env.SharedConfigFile != "" {
-			o.ConfigFiles = []string{env.SharedConfigFile}
-		}
-		if env.SharedCredentialsFile != "" {
-			o.CredentialsFiles = []string{env.SharedCredentialsFile}
-		}
-	})
-	var none config.SharedConfigProfileNotExistError
-	if errors.As(err, &none) && name == "" {
-		return config.SharedConfig{}, nil
-	}
-	if err != nil {
-		return profile, fmt.Errorf("read AWS profile: %w", err)
-	}
-	return profile, nil
-}
-
 // provider chooses who the sink is, as AWS's own clients do: the keys of the
 // sink, those of the environment, a web identity (IRSA), a profile, a container
-// (ECS, EKS pod identity), an instance. The SDK's own chain would add 1.2 MB to
+// (ECS, EKS pod identity), an instance. The SDK's own chain would add 1.7 MB to
 // the binary for logins by people (SSO) and chains of roles.
-func (a *accessKeys) provider(env *config.EnvConfig, profile *config.SharedConfig, region string, client doer) (aws.CredentialsProvider, error) {
+func (a *accessKeys) provider(named profile, region string, client doer) (aws.CredentialsProvider, error) {
+	env := aws.Credentials{
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN"), Source: "Environment",
+	}
 	switch {
 	case a.id != "":
 		return credentials.NewStaticCredentialsProvider(a.id, a.secret, a.token), nil
-	case a.role == "" && a.profile == "" && env.Credentials.HasKeys():
-		return credentials.StaticCredentialsProvider{Value: env.Credentials}, nil
+	case a.role == "" && a.profile == "" && env.HasKeys():
+		return credentials.StaticCredentialsProvider{Value: env}, nil
 	}
 	role, file := cmp.Or(a.role, os.Getenv("AWS_ROLE_ARN")), cmp.Or(a.tokenFile, os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"))
 	if a.role == "" && a.profile != "" || file == "" {
-		role, file = profile.RoleARN, profile.WebIdentityTokenFile
+		role, file = named["role_arn"], named["web_identity_token_file"]
 	}
 	switch {
 	case file != "" && role != "":
 		return &webIdentity{role: role, file: file, session: cmp.Or(os.Getenv("AWS_ROLE_SESSION_NAME"), "millrace"), region: region, client: client}, nil
-	case profile.Credentials.HasKeys():
-		return credentials.StaticCredentialsProvider{Value: profile.Credentials}, nil
-	case profile.CredentialProcess != "", profile.SSOStartURL != "", profile.SSOSessionName != "", profile.RoleARN != "":
-		return nil, fmt.Errorf("profile %s logs in by a process, SSO or another profile, which is not supported: give it keys, or a web_identity_token_file", profile.Profile)
+	case named.keys().HasKeys():
+		return credentials.StaticCredentialsProvider{Value: named.keys()}, nil
+	case named.elsewhere():
+		return nil, errors.New("the AWS profile logs in by a process, SSO or another profile, which is not supported: give it keys, or a web_identity_token_file")
 	case a.profile != "":
-		return nil, fmt.Errorf("profile %s has no credentials", a.profile)
+		return nil, fmt.Errorf("AWS profile %s has no credentials", a.profile)
 	}
-	return a.machine(env, client)
+	return machine(client)
 }
 
 // containerHost serves credentials inside ECS.
 const containerHost = "http://169.254.170.2"
 
 // machine asks what the agent runs on.
-func (a *accessKeys) machine(env *config.EnvConfig, client doer) (aws.CredentialsProvider, error) {
-	endpoint := env.ContainerCredentialsEndpoint
-	if env.ContainerCredentialsRelativePath != "" {
-		endpoint = containerHost + env.ContainerCredentialsRelativePath
+func machine(client doer) (aws.CredentialsProvider, error) {
+	endpoint := os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+	if path := os.Getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); path != "" {
+		endpoint = containerHost + path
 	}
 	if endpoint == "" {
 		return ec2rolecreds.New(), nil
@@ -150,7 +126,7 @@ func (a *accessKeys) machine(env *config.EnvConfig, client doer) (aws.Credential
 	}
 	return endpointcreds.New(endpoint, func(o *endpointcreds.Options) {
 		o.HTTPClient = client
-		o.AuthorizationToken = env.ContainerAuthorizationToken
+		o.AuthorizationToken = os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
 		if file := os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); file != "" {
 			// It is changed from time to time.
 			o.AuthorizationTokenProvider = endpointcreds.TokenProviderFunc(func() (string, error) {

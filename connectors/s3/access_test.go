@@ -62,8 +62,8 @@ func TestCredentials(t *testing.T) {
 	config := filepath.Join(dir, "config")
 	for name, text := range map[string]string{
 		token: "the-token\n",
-		config: "[default]\naws_access_key_id = def\naws_secret_access_key = s\nregion = eu-north-1\n" +
-			"[profile web]\nrole_arn = arn:web\nweb_identity_token_file = " + token + "\n" +
+		config: "[default]\naws_access_key_id = def\naws_secret_access_key = s\nREGION = eu-north-1 # far\ns3 =\n  region = no\n" +
+			"# [profile no]\n[profile  web] ; the pod's\n role_arn = no\nrole_arn = arn:web\nweb_identity_token_file = " + token + "\n" +
 			"[profile chain]\nrole_arn = arn:x\nsource_profile = default\n[profile empty]\nregion = us-west-1\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -120,7 +120,7 @@ func TestCredentials(t *testing.T) {
 		"":              "no region is known",
 		"profile=chain": "is not supported",
 		"profile=empty": "has no credentials",
-		"profile=other": "other",
+		"profile=other": "none of the name other",
 	} {
 		clean(t)
 		if kv != "" {
@@ -145,6 +145,24 @@ func TestTokenIsRefused(t *testing.T) {
 	if err := refusedToken(502, []byte("<html>")); err.Error() != "status 502" {
 		t.Error(err)
 	}
+}
+
+// Whatever is in a file of profiles, only what is below the section is taken.
+func FuzzProfile(f *testing.F) {
+	f.Add("[default]\na = 1\n[profile x]\nb=2 # c\n c = 3", "profile x")
+	f.Add("[[]\n=\n", "")
+	f.Fuzz(func(t *testing.T, text, section string) {
+		p := profile{}
+		found, err := p.read(strings.NewReader(text), section)
+		if err == nil && !found && len(p) > 0 {
+			t.Errorf("%q: %v of a section that is not there", text, p)
+		}
+		for k, v := range p {
+			if k != strings.TrimSpace(k) || v != strings.TrimSpace(v) || strings.ContainsAny(v, "\n") {
+				t.Errorf("%q: %q = %q", text, k, v)
+			}
+		}
+	})
 }
 
 // What is not a whole set of keys is none.
