@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,6 +33,7 @@ type part struct {
 var (
 	errExists   = errors.New("there is an object of that name")
 	errNoUpload = errors.New("the multipart upload is gone")
+	errTimeout  = errors.New("no answer within s3.callTimeout")
 )
 
 // put stores a whole object, if there is none of that name.
@@ -161,7 +163,15 @@ func text(s string) *string {
 // use out of the text of the others.
 func mend(err error) error {
 	var api smithy.APIError
-	if err == nil || !errors.As(err, &api) {
+	var sent *url.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return errTimeout
+	case errors.As(err, &sent):
+		return sent.Err
+	case !errors.As(err, &api):
 		return err
 	}
 	switch api.ErrorCode() {
