@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -31,17 +30,17 @@ func TestS3(t *testing.T) {
 	dir := workDir(t)
 	for _, c := range []struct {
 		name  string
-		count int // lines of an object
-		rate  float64
+		count int   // lines of an object
+		every int64 // of so many requests one fails
 		steps []string
 	}{
-		{"parts", 60000, 0.25, []string{"create", "part", "complete"}},
-		{"puts", 20000, 0.35, []string{"put"}},
+		{"parts", 60000, 4, []string{"create", "part", "complete"}},
+		{"puts", 20000, 3, []string{"put"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(dir, c.name)
 			store := s3Server(t)
-			p := newS3Proxy(t, store.uri, c.rate)
+			p := newS3Proxy(t, store.uri, c.every)
 			log := filepath.Join(dir, "log", "app.log")
 			write(t, log, "")
 			a := newAgent(t, dir, "s3.conf", vars{"E2E_S3": p.uri, "E2E_COUNT": strconv.Itoa(c.count)})
@@ -246,21 +245,20 @@ func size(t *testing.T, name string) int64 {
 // ways, and can stop at the next one of a kind.
 type s3Proxy struct {
 	uri           string
+	every         int64 // of so many requests one fails
 	asked, failed atomic.Int64
 
 	mu      sync.Mutex
-	rng     *rand.Rand
-	rate    float64
 	op      string // to stop at
 	after   bool
 	reached chan struct{}
 	resume  chan struct{}
 }
 
-func newS3Proxy(t *testing.T, store string, rate float64) *s3Proxy {
+func newS3Proxy(t *testing.T, store string, every int64) *s3Proxy {
 	to, err := url.Parse(store)
 	must(t, err)
-	p := &s3Proxy{rng: rand.New(rand.NewPCG(1, 2)), rate: rate}
+	p := &s3Proxy{every: every}
 	forward := &httputil.ReverseProxy{
 		Director:       func(r *http.Request) { r.URL.Scheme, r.URL.Host = to.Scheme, to.Host }, // the host is signed: it stays
 		ModifyResponse: p.answered,
@@ -303,32 +301,27 @@ func (p *s3Proxy) hold(r *http.Request, after bool) bool {
 }
 
 func (p *s3Proxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-	p.asked.Add(1)
+	n := p.asked.Add(1)
 	if p.hold(r, false) {
 		panic(http.ErrAbortHandler)
 	}
-	p.mu.Lock()
-	how := p.rng.Float64() / p.rate * 4
-	p.mu.Unlock()
-	if how < 4 {
-		p.failed.Add(1)
+	if n%p.every != 0 {
+		forward.ServeHTTP(w, r)
+		return
 	}
-	switch {
-	case how < 1:
+	p.failed.Add(1)
+	switch n / p.every % 4 {
+	case 0:
 		s3Error(w, r, http.StatusInternalServerError, "InternalError")
-		return
-	case how < 2:
+	case 1:
 		s3Error(w, r, http.StatusServiceUnavailable, "SlowDown")
-		return
-	case how < 3: // no answer in time
+	case 2: // no answer in time
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
-		return
-	case how < 4: // done, and the answer is lost
+	case 3: // done, and the answer is lost
 		forward.ServeHTTP(httpDiscard{http.Header{}}, r)
 		panic(http.ErrAbortHandler)
 	}
-	forward.ServeHTTP(w, r)
 }
 
 // httpDiscard is where answers get lost.
