@@ -37,7 +37,7 @@ KILLTIME   ?= 900
 
 crash: ## end it at every fault point: 10,000 kills and power losses in one process, 10,000 SIGKILLs of real ones
 	@set -o pipefail; quiet() { grep -v '^\(=== \| *--- PASS\)'; }; \
-	MILLRACE_CRASH=$(MODELS) go test -count=1 -timeout 60m -v -run 'Crash|EveryByte' ./core/wal ./core/channeltest ./core/channel/file ./core/channel/spillable ./connectors/file | quiet && \
+	MILLRACE_CRASH=$(MODELS) go test -count=1 -timeout 60m -v -run 'Crash|EveryByte' ./core/wal ./core/channeltest ./core/channel/file ./core/channel/spillable ./connectors/file ./connectors/s3 | quiet && \
 	MILLRACE_CRASH=$(CRASHES) go test -count=1 -timeout 60m -v -run 'Flow|Mutants' ./e2e/crash | quiet && \
 	MILLRACE_KILLS=$(KILLS) MILLRACE_KILLS_FOR=$(KILLTIME) go test -count=1 -timeout 60m -v -tags crashpoints -run SIGKILL ./e2e/crash | quiet
 

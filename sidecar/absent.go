@@ -48,10 +48,6 @@ func absent() []core.Absent {
 		no(channel, "Flume has it for its own tests: use the memory channel",
 			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
 
-		// Sinks that come in later versions.
-		no(sink, "not in this version yet; until then write with file_roll",
-			"s3"),
-
 		// Sinks that do not.
 		no(sink, "write files for an external Hive table, with hdfs",
 			"hive", pkg+"sink.hive.HiveSink"),
