@@ -162,6 +162,9 @@ func (p *puller) answer(ctx context.Context, a *fetchAnswer) error {
 		switch code := kafkago.Error(part.code); {
 		case part.code == 0:
 			before := r.next
+			p.g.s.mu.Lock()
+			r.end = part.end
+			p.g.s.mu.Unlock()
 			err = p.partition(ctx, r, part, a.block)
 			some = some || r.next > before
 		case code == kafkago.OffsetOutOfRange:
@@ -191,6 +194,7 @@ func (p *puller) again(ctx context.Context, i int) error {
 	}
 	p.g.s.env.Log.Warn("offset is not there: records may have been deleted before they were read", "partition", old.topicPartition.String(), "offset", old.next, "now", start)
 	r := p.g.s.newReading(old.topicPartition, newID(), start, -1)
+	r.before = old
 	p.parts[i] = r
 	p.g.take(r)
 	return nil
@@ -303,6 +307,10 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 			return false
 		}
 	}
+	if s.bare {
+		p.append(b, kv, f, body)
+		return true
+	}
 	p.text = strconv.AppendInt(p.text[:0], f.time, 10)
 	cut := len(p.text)
 	p.text = strconv.AppendInt(p.text, f.offset, 10)
@@ -319,7 +327,12 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 		kv = ifAbsent(kv, s.topicHeader, r.topic)
 	}
 	kv = ifAbsent(kv, "partition", r.number)
-	kv = ifAbsent(kv, "offset", numbers[cut:])
+	p.append(b, ifAbsent(kv, "offset", numbers[cut:]), f, body)
+	return true
+}
+
+// append appends the event, with the record's key.
+func (p *puller) append(b *core.Batch, kv []core.Header, f *fetched, body []byte) {
 	if f.key != nil {
 		kv = set(kv, "key", string(f.key))
 	}
@@ -327,7 +340,6 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 	b.Events[len(b.Events)-1].Pos = f.offset + 1
 	clear(kv)
 	p.kv = kv
-	return true
 }
 
 func ifAbsent(kv []core.Header, key, value string) []core.Header {
@@ -357,15 +369,16 @@ func (g *generation) send(ctx context.Context, r *reading, b *core.Batch) error 
 	before := r.sent
 	r.sent = pos
 	g.s.mu.Unlock()
-	err := g.out.Send(ctx, b, func(err error) {
-		if err != nil {
-			return // the channel is closing: it comes again
-		}
-		g.s.mu.Lock()
-		r.done = max(r.done, pos)
-		g.s.mu.Unlock()
-		g.s.wake()
-	})
+	var err error
+	if g.s.keeper != nil {
+		err = g.s.keeper.hold(ctx, r, b)
+	} else {
+		err = g.out.Send(ctx, b, func(err error) {
+			if err == nil { // else the channel is closing: it comes again
+				g.s.delivered(r, pos)
+			}
+		})
+	}
 	if err == nil {
 		return nil
 	}
