@@ -56,6 +56,7 @@ func Catalog() *core.Catalog {
 			memory.Channel,
 			file.Channel,
 			spillable.Channel,
+			kafka.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
 			avro.Sink,

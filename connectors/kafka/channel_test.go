@@ -3,7 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
-	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,16 +15,33 @@ import (
 	"github.com/millrace/millrace/core/suite"
 )
 
-// whole is the channel as the suite wants one: all that is in the topic is its
-// own, and a take that does not wait still waits for what was put.
+// channelKeys are those of a channel on the topic t.
+func (c *cluster) channelKeys() map[string]string {
+	return map[string]string{
+		"kafka.bootstrap.servers": c.servers(), "kafka.topic": "t",
+		"kafka.consumer.fetch.max.wait.ms": "20", "kafka.consumer.retry.backoff.ms": "5", "kafka.consumer.heartbeat.interval.ms": "50",
+		"kafka.producer.retry.backoff.ms": "5",
+	}
+}
+
+// openChannel opens one on c. It is closed with the test.
+func (c *cluster) openChannel(more ...string) *channel {
+	c.t.Helper()
+	keys := func(testing.TB) map[string]string { return c.channelKeys() }
+	return channeltest.Open(c.t, channeltest.Subject{New: Channel.New, Keys: keys}, more...).(*channel)
+}
+
+// whole is the channel as the suite wants one: what is in the topic counts as
+// held, and a take that does not wait still waits for what was put.
 type whole struct {
 	*channel
-	cluster *cluster
+	clusters *sync.Map // by their servers
 }
 
 // unread is how many records are in the topic that were not fetched.
 func (c *whole) unread() (n int) {
-	for _, p := range c.cluster.PartitionInfos("t") {
+	at, _ := c.clusters.Load(strings.Join(c.servers, ", "))
+	for _, p := range at.(*cluster).PartitionInfos("t") {
 		n += int(p.HighWatermark)
 	}
 	c.in.mu.Lock()
@@ -42,39 +59,25 @@ func (c *whole) Len() core.Size {
 }
 
 func (c *whole) Take(ctx context.Context, want core.Take) (core.Lease, error) {
-	// A take of several waits until the broker has said all it has.
-	suite.Within(time.Second, func() bool { return c.unread() <= 0 || !c.reads() })
-	l, err := c.channel.Take(ctx, want)
-	if !errors.Is(err, core.ErrEmpty) || c.unread() <= 0 {
-		return l, err
+	if c.reads() { // a take of many gets all that is there
+		suite.Within(suite.Deadline, func() bool { return c.unread() <= 0 || ctx.Err() != nil })
 	}
-	want.NoWait = false
-	return c.channel.Take(ctx, want)
+	l, err := c.channel.Take(ctx, want)
+	if errors.Is(err, core.ErrEmpty) && c.unread() > 0 {
+		want.NoWait = false
+		return c.channel.Take(ctx, want)
+	}
+	return l, err
 }
 
 func (c *whole) reads() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.reader != nil
+	return c.reader != nil && !c.closed
 }
 
-// openChannel opens a channel on c. It is closed with the test.
-func (c *cluster) openChannel(more ...string) *channel {
-	c.t.Helper()
-	keys := c.channelKeys()
-	return channeltest.Open(c.t, channeltest.Subject{New: Channel.New, Keys: func(testing.TB) map[string]string { return keys }}, more...).(*channel)
-}
-
-func (c *cluster) channelKeys() map[string]string {
-	return map[string]string{
-		"kafka.bootstrap.servers": c.servers(), "kafka.topic": "t",
-		"kafka.consumer.fetch.max.wait.ms": "20", "kafka.consumer.retry.backoff.ms": "5", "kafka.consumer.heartbeat.interval.ms": "50",
-		"kafka.producer.retry.backoff.ms": "5",
-	}
-}
-
-// What does not hold of a topic: that it can be full, that it knows how much is
-// in it, that a put and a take of it cost no requests.
+// What does not hold of a topic: that it can be full, that a put and a take of
+// it cost no requests.
 var notOfTopics = []string{
 	"put is atomic and claims count", "capacity in events", "too large", "room waits", "stall",
 	"the newest are dropped", "the oldest are dropped", "settings change in place", "allocations",
@@ -82,39 +85,97 @@ var notOfTopics = []string{
 
 // flume: TestRollback testSuccess testSuccessInterleave testRollbacks testRollbacksInterleave
 func TestChannelSuite(t *testing.T) {
-	var clusters sync.Map
-	s := channeltest.Subject{
-		New: func() core.Channel { return &whole{channel: new(channel)} },
-		Keys: func(t testing.TB) map[string]string {
-			c := newCluster(t, kfake.SeedTopics(1, "t"))
-			clusters.Store(c.servers(), c)
-			return c.channelKeys()
-		},
+	for name, more := range map[string][2]string{
+		"as Flume's events": {"parseAsFlumeEvent", "true"}, "compressed": {"kafka.producer.compression.type", "lz4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clusters := new(sync.Map)
+			channeltest.Run(t, channeltest.Subject{
+				New: func() core.Channel { return &whole{new(channel), clusters} },
+				Keys: func(t testing.TB) map[string]string {
+					c := newCluster(t, kfake.SeedTopics(1, "t"))
+					clusters.Store(c.servers(), c)
+					keys := c.channelKeys()
+					keys[more[0]] = more[1]
+					return keys
+				},
+			}, notOfTopics...)
+		})
 	}
-	s.New = func() core.Channel { return &whole{channel: new(channel)} }
-	channeltest.Run(t, channeltest.Subject{New: func() core.Channel { return &opened{whole{channel: new(channel)}, &clusters} }, Keys: s.Keys}, notOfTopics...)
 }
 
-// opened finds its cluster when it is opened.
-type opened struct {
-	whole
-	clusters *sync.Map
-}
-
-func (o *opened) Open(ctx context.Context, env core.Env) error {
-	c, _ := o.clusters.Load(joinServers(o.servers))
-	o.cluster = c.(*cluster)
-	return o.channel.Open(ctx, env)
-}
-
-func joinServers(list []string) (s string) {
-	for i, one := range list {
-		if i > 0 {
-			s += ", "
+// putAll puts events and waits until they are stored.
+func putAll(t testing.TB, ch core.Channel, events ...core.Event) {
+	t.Helper()
+	select {
+	case err := <-putting(t, ch, events...):
+		if err != nil {
+			t.Fatal(err)
 		}
-		s += one
+	case <-time.After(suite.Deadline):
+		t.Fatal("the put is not answered")
 	}
-	return s
 }
 
-var _ = maps.Clone[map[string]string]
+// putting puts events; the channel returned has the answer.
+func putting(t testing.TB, ch core.Channel, events ...core.Event) <-chan error {
+	t.Helper()
+	b := core.NewBatch()
+	defer b.Release()
+	b.Born = time.Now()
+	for _, e := range events {
+		b.Copy(e.Headers, e.Body)
+	}
+	stored := make(chan error, 1)
+	tx, err := ch.TryClaim(b.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Commit(b, nil, func(err error) { stored <- err })
+	return stored
+}
+
+func putBodies(t testing.TB, ch core.Channel, bodies ...string) {
+	t.Helper()
+	var events []core.Event
+	for _, b := range bodies {
+		events = append(events, event(b))
+	}
+	putAll(t, ch, events...)
+}
+
+// takeN takes n events in as many leases as it needs, in order.
+func takeN(t testing.TB, ch core.Channel, n int) (leases []core.Lease, events []core.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), suite.Deadline)
+	defer cancel()
+	for n > 0 {
+		l, err := ch.Take(ctx, core.Take{Events: n})
+		if err != nil {
+			t.Fatalf("take: %v; %d more are due", err, n)
+		}
+		for _, e := range l.Batch().Events {
+			events = append(events, core.Event{Headers: e.Headers, Body: append([]byte(nil), e.Body...)})
+		}
+		n -= len(l.Batch().Events)
+		leases = append(leases, l)
+	}
+	return leases, events
+}
+
+// deliverN takes and acks n events.
+func deliverN(t testing.TB, ch core.Channel, n int) (events []core.Event) {
+	t.Helper()
+	leases, events := takeN(t, ch, n)
+	for _, l := range leases {
+		l.Ack(nil)
+	}
+	return events
+}
+
+func eventBodies(events []core.Event) (all []string) {
+	for _, e := range events {
+		all = append(all, string(e.Body))
+	}
+	return all
+}

@@ -275,7 +275,7 @@ func (s *consumer) leave() {
 	s.member, s.current = nil, nil
 }
 
-// leaving is how long the group may take to let a member go.
+// leaving is how long the group may take to let a member go, and a channel that closes to write what was put.
 const leaving = 3 * time.Second
 
 // delivered notes that what is before pos is delivered.

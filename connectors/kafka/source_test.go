@@ -214,15 +214,7 @@ func TestSourceRepeatsNothingAfterACrash(t *testing.T) {
 		t.Errorf("%q", out.Bodies())
 	}
 	// Somebody sets the group back: that is another stream, and all comes again.
-	cl := &client{seeds: c.addrs, connect: suite.Deadline, request: suite.Deadline, onChange: func(int64, int64, int64) {}}
-	defer cl.close()
-	res, err := cl.coordinator(context.Background(), "flume", &offsetcommit.Request{
-		GroupID: "flume", GenerationID: -1, RetentionTimeMs: -1,
-		Topics: []offsetcommit.RequestTopic{{Name: "t", Partitions: []offsetcommit.RequestPartition{{CommittedOffset: 40, CommittedLeaderEpoch: -1}}}},
-	})
-	if err != nil || res.(*offsetcommit.Response).Topics[0].Partitions[0].ErrorCode != 0 {
-		t.Fatalf("%+v %v", res, err)
-	}
+	c.commit("t", 40)
 	in = c.start(nil, out)
 	arrive(t, out, 80)
 	if s := in.Source.(*source); s.parts[topicPartition{"t", 0}].stream == fetched {
@@ -239,6 +231,20 @@ func (c *cluster) committed(topic string, partition int32) int64 {
 		}
 	}
 	return -1
+}
+
+// commit sets the group flume back, or on, in partition 0.
+func (c *cluster) commit(topic string, offset int64) {
+	c.t.Helper()
+	cl := &client{seeds: c.addrs, connect: suite.Deadline, request: suite.Deadline, onChange: func(int64, int64, int64) {}}
+	defer cl.close()
+	res, err := cl.coordinator(context.Background(), "flume", &offsetcommit.Request{
+		GroupID: "flume", GenerationID: -1, RetentionTimeMs: -1,
+		Topics: []offsetcommit.RequestTopic{{Name: topic, Partitions: []offsetcommit.RequestPartition{{CommittedOffset: offset, CommittedLeaderEpoch: -1}}}},
+	})
+	if err != nil || res.(*offsetcommit.Response).Topics[0].Partitions[0].ErrorCode != 0 {
+		c.t.Fatalf("%+v %v", res, err)
+	}
 }
 
 // Members come and go while records come; nothing is lost, and every member

@@ -46,12 +46,8 @@ type put struct {
 	stored func(error)
 }
 
-const (
-	// writeBytes is when no more puts are written at once.
-	writeBytes = 8 << 20
-	// lastTry is how long a channel that closes goes on writing.
-	lastTry = 5 * time.Second
-)
+// writeBytes is when no more puts are written at once.
+const writeBytes = 8 << 20
 
 func newWriter(p *producing, limit int64) *writer {
 	w := &writer{
@@ -272,7 +268,7 @@ func (w *writer) close() {
 	w.makeRoom()
 	w.mu.Unlock()
 	w.wake()
-	stop := time.AfterFunc(lastTry, w.cut)
+	stop := time.AfterFunc(leaving, w.cut)
 	<-w.ended
 	stop.Stop()
 	w.cut()
