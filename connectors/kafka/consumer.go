@@ -44,8 +44,8 @@ type consumer struct {
 
 	env     core.Env
 	c       *client
-	member  *kafkago.ConsumerGroup // nil: none
-	current *generation            // the newest; may be over
+	member  *member     // nil: none
+	current *generation // the newest; may be over
 
 	keeper keeper // nil: what is read goes to an outlet
 	bare   bool   // events have no headers but their own and the record's key
@@ -53,7 +53,6 @@ type consumer struct {
 	mu    sync.Mutex
 	parts map[topicPartition]*reading
 	news  chan struct{} // there may be something to commit
-	dials dials         // of the group
 
 	undecodable, skipped, commits, empty, getTimer, commitTimer *metric.Extra
 	sayBad, sayFail                                             sample.Log
@@ -227,31 +226,31 @@ func (s *consumer) sizes(ctx context.Context, topics []string) (map[string]int, 
 // other topics. The membership goes on. sizes are from before it joins: when a
 // topic has more partitions, it joins again, since they may not be shared out.
 func (s *consumer) attend(ctx context.Context, out core.Outlet, topics []string, sizes map[string]int) error {
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID: s.group, Brokers: s.servers, Topics: topics, GroupBalancers: s.balancers,
-		Dialer:            &kafkago.Dialer{ClientID: s.c.id, Timeout: s.setup, DialFunc: s.dials.dial, TLS: s.c.tls, SASLMechanism: s.auth},
-		HeartbeatInterval: s.heartbeat, SessionTimeout: s.session, RebalanceTimeout: s.maxPoll,
-		JoinGroupBackoff: time.Second, Timeout: s.request, StartOffset: kafkago.FirstOffset,
-	})
-	if err != nil {
-		return fmt.Errorf("join group %s: %w", s.group, err)
-	}
-	s.member = group
-	for ctx.Err() == nil {
-		gen, err := group.Next(ctx)
+	m := &member{s: s, topics: topics}
+	s.member = m
+	for b := (backoff{first: s.backoff}); ctx.Err() == nil; {
+		t, err := m.join(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				s.complain("group can not be joined now", err)
+				b.pause(ctx)
 			}
 			continue
 		}
-		g := newGeneration(s, gen, out, topics, sizes)
+		b.n = 0
+		g := newGeneration(s, t, out, topics, sizes)
 		s.current = g
-		gen.Start(func(gone context.Context) { g.run(ctx, gone) })
+		gone, end := context.WithCancel(context.Background())
+		m.end, m.beats = end, make(chan struct{})
+		go m.beat(gone, t)
+		go g.run(ctx, gone)
 		select {
 		case <-g.rested:
+			return nil
 		case <-g.over:
 		}
+		end()
+		<-m.beats
 		if g.err != nil || g.changed {
 			return g.err
 		}
@@ -265,13 +264,13 @@ func (s *consumer) leave() {
 	if s.member == nil {
 		return
 	}
-	if s.current != nil {
-		s.current.leaving.Store(true)
+	if g := s.current; g != nil {
+		g.leaving.Store(true)
+		s.member.end()
+		<-g.over
+		<-s.member.beats
 	}
-	// A join may wait for other members for as long as they may take.
-	cut := time.AfterFunc(leaving, s.dials.cut)
-	_ = s.member.Close() // never fails
-	cut.Stop()
+	s.member.leave()
 	s.member, s.current = nil, nil
 }
 

@@ -38,7 +38,7 @@ type reading struct {
 // generation is the time between two rebalances: who reads what is fixed.
 type generation struct {
 	s      *consumer
-	gen    *kafkago.Generation
+	turn   *turn
 	out    core.Outlet // nil: there is a keeper
 	topics []string
 	sizes  map[string]int // partitions by topic that are surely shared out
@@ -57,9 +57,9 @@ type generation struct {
 // need not come again.
 const grace = 2 * time.Second
 
-func newGeneration(s *consumer, gen *kafkago.Generation, out core.Outlet, topics []string, sizes map[string]int) *generation {
+func newGeneration(s *consumer, t *turn, out core.Outlet, topics []string, sizes map[string]int) *generation {
 	return &generation{
-		s: s, gen: gen, out: out, topics: topics, sizes: sizes, parts: make(map[topicPartition]*reading),
+		s: s, turn: t, out: out, topics: topics, sizes: sizes, parts: make(map[topicPartition]*reading),
 		rested: make(chan struct{}), over: make(chan struct{}),
 	}
 }
@@ -159,13 +159,9 @@ var errNoOffset = errors.New("there is no offset to begin at, and auto.offset.re
 // assign makes the readings of what is assigned.
 func (g *generation) assign(ctx context.Context) error {
 	req := &offsetfetch.Request{GroupID: g.s.group}
-	for topic, parts := range g.gen.Assignments {
-		t := offsetfetch.RequestTopic{Name: topic}
-		for _, p := range parts {
-			t.PartitionIndexes = append(t.PartitionIndexes, int32(p.ID))
-		}
+	for topic, parts := range g.turn.parts {
 		if len(parts) > 0 {
-			req.Topics = append(req.Topics, t)
+			req.Topics = append(req.Topics, offsetfetch.RequestTopic{Name: topic, PartitionIndexes: parts})
 		}
 	}
 	if len(req.Topics) == 0 {
@@ -311,7 +307,7 @@ func (g *generation) commits(stop <-chan struct{}) {
 
 // commit commits once.
 func (g *generation) commit() {
-	req := &offsetcommit.Request{GroupID: g.s.group, GenerationID: g.gen.ID, MemberID: g.gen.MemberID, RetentionTimeMs: -1}
+	req := &offsetcommit.Request{GroupID: g.s.group, GenerationID: g.turn.id, MemberID: g.turn.member, RetentionTimeMs: -1}
 	dirty := make(map[topicPartition]int64)
 	g.s.mu.Lock()
 	for at, r := range g.parts {

@@ -1,0 +1,149 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestKafkaChannelAndFlume: what Flume's channel writes ours reads, and the other
+// way round. Each agent has a channel without a sink and one without a source.
+func TestKafkaChannelAndFlume(t *testing.T) {
+	dir := workDir(t)
+	kafkaPort := fmt.Sprint(kafka(t, 1))
+	for _, parse := range []string{"true", "false"} {
+		t.Run("parseAsFlumeEvent="+parse, func(t *testing.T) {
+			ours, theirs := filepath.Join(dir, parse, "ours"), filepath.Join(dir, parse, "theirs")
+			must(t, os.MkdirAll(ours, 0o755))
+			must(t, os.MkdirAll(theirs, 0o755))
+			flumes := vars{"E2E_LINES": port(t), "E2E_KAFKA": kafkaPort, "E2E_CODEC": "lz4", "E2E_PARSE": parse, "E2E_WRITES": "by-flume-" + parse, "E2E_READS": "by-us-" + parse, "E2E_OUT": theirs}
+			env := vars{"E2E_LINES": port(t), "E2E_KAFKA": kafkaPort, "E2E_CODEC": "lz4", "E2E_PARSE": parse, "E2E_WRITES": "by-us-" + parse, "E2E_READS": "by-flume-" + parse, "E2E_OUT": ours}
+			service(t, flumes, "flume.sh", "start", "a1", "scenarios/kafka-channel.conf", flumes["E2E_LINES"])
+			defer stopFlume(t)()
+			a := newAgent(t, dir, "kafka-channel.conf", env).start()
+			want := lines("app", 300)
+			for _, e := range []vars{flumes, env} {
+				run(t, joined(want), "ncat", "127.0.0.1", e["E2E_LINES"])
+			}
+			for out, writer := range map[string]string{ours: flumes["E2E_WRITES"], theirs: env["E2E_WRITES"]} {
+				eventually(t, "what "+writer+" has written is delivered", func() bool { return countRolled(out) >= len(want) })
+				var bodies []string
+				for _, l := range rolled(t, out) {
+					headers, body, ok := strings.Cut(l, "} ")
+					if !ok || headers != "{key="+writer {
+						t.Fatalf("%q has other headers", l)
+					}
+					bodies = append(bodies, body)
+				}
+				if !slices.Equal(bodies, want) { // one key is one partition, and so in order
+					t.Errorf("%s: %d lines with checksum %s, want %d with %s", writer, len(bodies), checksum(bodies), len(want), checksum(want))
+				}
+			}
+			a.stop()
+		})
+	}
+}
+
+// sharer is one of several agents with one topic as their channel.
+type sharer struct {
+	dir string
+	all []string // its lines
+	put int      // of them that are in its file
+}
+
+func newSharer(t *testing.T, dir, name string, n int) *sharer {
+	s := &sharer{dir: filepath.Join(dir, name), all: lines(name, n)}
+	must(t, os.MkdirAll(filepath.Join(s.dir, "rolled"), 0o755))
+	return s
+}
+
+func (s *sharer) feed(t *testing.T, to int) {
+	appendTo(t, filepath.Join(s.dir, "log/app.log"), joined(s.all[s.put:to]))
+	s.put = to
+}
+
+func through(all ...*sharer) (n int) {
+	for _, s := range all {
+		n += countRolled(filepath.Join(s.dir, "rolled"))
+	}
+	return n
+}
+
+// settle compares what all have delivered with what all were given.
+func settle(t *testing.T, repeats int, all ...*sharer) {
+	t.Helper()
+	var got, want, distinct []string
+	for _, s := range all {
+		want = append(want, s.all...)
+	}
+	eventually(t, "every line is there", func() bool { // some may be there twice before the last is there once
+		if through(all...) == len(got) {
+			return false
+		}
+		got = nil
+		for _, s := range all {
+			got = append(got, rolled(t, filepath.Join(s.dir, "rolled"))...)
+		}
+		distinct = slices.Compact(slices.Sorted(slices.Values(got)))
+		return len(distinct) >= len(want)
+	})
+	t.Logf("%d lines, %d delivered, %d of them twice", len(want), len(got), len(got)-len(distinct))
+	if checksum(distinct) != checksum(want) {
+		t.Errorf("%d different lines with checksum %s, want %d with %s", len(distinct), checksum(distinct), len(want), checksum(want))
+	}
+	if n := len(got) - len(distinct); n > repeats {
+		t.Errorf("%d lines are there twice, at most %d are explained", n, repeats)
+	}
+}
+
+// TestKafkaChannelShared: two agents share a topic as their channel. One is killed:
+// the other delivers all that is in the topic. It comes back, and they share again.
+// Only what was delivered and not yet committed, or read by the tail and not yet
+// acknowledged, comes twice: about a second's worth of lines.
+func TestKafkaChannelShared(t *testing.T) {
+	dir := workDir(t)
+	kafkaPort := fmt.Sprint(kafka(t, 1))
+	env := vars{"E2E_KAFKA": kafkaPort, "E2E_CODEC": "zstd"}
+	n := pick(60_000, 300_000)
+	first, second := newSharer(t, dir, "first", n), newSharer(t, dir, "second", n)
+	a := newAgent(t, first.dir, "kafka-shared.conf", env).start()
+	b := newAgent(t, second.dir, "kafka-shared.conf", env).start()
+	first.feed(t, n/3)
+	second.feed(t, n/3)
+	eventually(t, "both deliver", func() bool { return through(first) > 0 && through(second) > 0 && through(first, second) > n/3 })
+	first.feed(t, 2*n/3)
+	second.feed(t, 2*n/3)
+	a.kill9()
+	eventually(t, "the other delivers its own lines", func() bool { return through(first, second) >= n })
+	a.start()
+	first.feed(t, n)
+	second.feed(t, n)
+	eventually(t, "all is delivered", func() bool { return through(first, second) >= 2*n })
+	settle(t, n/2, first, second)
+	a.stop()
+	b.stop()
+}
+
+// TestKafkaChannelSharedWithFlume: one of the two agents is Flume's.
+func TestKafkaChannelSharedWithFlume(t *testing.T) {
+	dir := workDir(t)
+	kafkaPort := fmt.Sprint(kafka(t, 1))
+	const n = 5000
+	ours, theirs := newSharer(t, dir, "ours", n), newSharer(t, dir, "theirs", n)
+	a := newAgent(t, ours.dir, "kafka-shared.conf", vars{"E2E_KAFKA": kafkaPort}).start()
+	service(t, vars{"E2E_DIR": theirs.dir, "E2E_KAFKA": kafkaPort}, "flume.sh", "start", "a1", "scenarios/kafka-shared.conf")
+	defer stopFlume(t)()
+	for k := 1; k <= 5; k++ {
+		ours.feed(t, k*n/5)
+		theirs.feed(t, k*n/5)
+		eventually(t, "the lines are delivered", func() bool { return through(ours, theirs) >= 2*k*n/5 })
+	}
+	eventually(t, "both deliver", func() bool { return through(ours) > 0 && through(theirs) > 0 })
+	settle(t, n, ours, theirs)
+	a.stop()
+}
