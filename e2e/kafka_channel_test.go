@@ -103,12 +103,12 @@ func settle(t *testing.T, repeats int, all ...*sharer) {
 
 // TestKafkaChannelShared: two agents share a topic as their channel. One is killed:
 // the other delivers all that is in the topic. It comes back, and they share again.
-// Only what was delivered and not yet committed, or read by the tail and not yet
-// acknowledged, comes twice: about a second's worth of lines.
+// What it had delivered and not yet committed (a tenth of a second) comes twice, and what its tail
+// had read and not yet noted (a fifth): here, at full speed, that may be all of the part that was under way.
 func TestKafkaChannelShared(t *testing.T) {
 	dir := workDir(t)
 	kafkaPort := fmt.Sprint(kafka(t, 1))
-	env := vars{"E2E_KAFKA": kafkaPort, "E2E_CODEC": "zstd"}
+	env := vars{"E2E_KAFKA": kafkaPort, "E2E_CODEC": "zstd", "E2E_TOPIC": "shared"}
 	n := pick(60_000, 300_000)
 	first, second := newSharer(t, dir, "first", n), newSharer(t, dir, "second", n)
 	a := newAgent(t, first.dir, "kafka-shared.conf", env).start()
@@ -121,10 +121,14 @@ func TestKafkaChannelShared(t *testing.T) {
 	a.kill9()
 	eventually(t, "the other delivers its own lines", func() bool { return through(first, second) >= n })
 	a.start()
+	before := through(first)
+	eventually(t, "both deliver again", func() bool {
+		first.feed(t, min(n, first.put+100))
+		return through(first) > before
+	})
 	first.feed(t, n)
 	second.feed(t, n)
-	eventually(t, "all is delivered", func() bool { return through(first, second) >= 2*n })
-	settle(t, n/2, first, second)
+	settle(t, 2*n/3, first, second)
 	a.stop()
 	b.stop()
 }
@@ -135,8 +139,8 @@ func TestKafkaChannelSharedWithFlume(t *testing.T) {
 	kafkaPort := fmt.Sprint(kafka(t, 1))
 	const n = 5000
 	ours, theirs := newSharer(t, dir, "ours", n), newSharer(t, dir, "theirs", n)
-	a := newAgent(t, ours.dir, "kafka-shared.conf", vars{"E2E_KAFKA": kafkaPort}).start()
-	service(t, vars{"E2E_DIR": theirs.dir, "E2E_KAFKA": kafkaPort}, "flume.sh", "start", "a1", "scenarios/kafka-shared.conf")
+	a := newAgent(t, ours.dir, "kafka-shared.conf", vars{"E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed"}).start()
+	service(t, vars{"E2E_DIR": theirs.dir, "E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed"}, "flume.sh", "start", "a1", "scenarios/kafka-shared.conf")
 	defer stopFlume(t)()
 	for k := 1; k <= 5; k++ {
 		ours.feed(t, k*n/5)
