@@ -96,10 +96,10 @@ func TestChannelStopsAndStarts(t *testing.T) {
 
 // Offsets that somebody has committed are where the channel begins.
 //
-// flume: TestOffsetsAndMigration testMigrateOffsetsKafka
+// flume: TestOffsetsAndMigration testMigrateOffsetsKafka testMigrateOffsetsBoth
 func TestChannelBeginsAtTheCommit(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
-	ch := c.openChannel("parseAsFlumeEvent", "false")
+	ch := c.openChannel("zookeeperConnect", "127.0.0.1:1", "migrateZookeeperOffsets", "true")
 	putBodies(t, ch, suite.Bodies(0, 50)...)
 	c.commit("t", 5)
 	if got := deliverN(t, ch, 45); string(got[0].Body) != suite.Bodies(5, 1)[0] {
@@ -248,6 +248,8 @@ func TestChannelRoom(t *testing.T) {
 }
 
 // Partitions as events say; one that is not there is no reason to lose an event.
+//
+// flume: TestPartitions testPartitionHeaderSet testPartitionHeaderNotSet testStaticPartitionAndHeaderSet testStaticPartitionHeaderNotSet testPartitionHeaderMissing
 func TestChannelPartitions(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(5, "t"))
 	ch := c.openChannel("partitionIdHeader", "p", "defaultPartitionId", "3", "parseAsFlumeEvent", "false")
@@ -259,6 +261,11 @@ func TestChannelPartitions(t *testing.T) {
 	k1 := partitionOf([]byte("k1"), 5)
 	if len(at) != 4 || at["a"] != 0 || at["b"] != 3 || at["c"] != k1 || at["d"] != k1 {
 		t.Errorf("%v", at)
+	}
+	plain := c.openChannel("partitionIdHeader", "p", "parseAsFlumeEvent", "false")
+	putBodies(t, plain, "e", "f")
+	if n := len(c.records("t")); n != 6 {
+		t.Errorf("%d records", n)
 	}
 }
 

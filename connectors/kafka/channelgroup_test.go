@@ -17,7 +17,6 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
-	"github.com/millrace/millrace/core/selector"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -235,14 +234,7 @@ func TestChannelCounters(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
 	ch := c.openChannel()
 	node := &core.ChannelNode{Channel: ch, Name: "ch", Cells: new(metric.Group)}
-	sel := selector.Replicating.New()
-	if _, faults := conf.BindMembers(sel, []string{"ch"}, nil); faults.HasErrors() {
-		t.Fatal(faults)
-	}
-	if err := sel.Open(context.Background(), core.Env{}); err != nil {
-		t.Fatal(err)
-	}
-	p := core.NewChannelProcessor(slog.New(slog.DiscardHandler), new(metric.Group), time.Now, nil, sel, []*core.ChannelNode{node})
+	p := processor(t, new(metric.Group), node)
 	for _, body := range suite.Bodies(0, 50) {
 		b := core.NewBatch()
 		b.Copy(core.Headers{}, []byte(body))

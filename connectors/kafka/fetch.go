@@ -23,7 +23,7 @@ func (g *generation) fetch(ctx context.Context) {
 	b := backoff{first: g.s.backoff}
 	for ctx.Err() == nil && g.err == nil && !g.changed && !g.grown {
 		switch failed := g.round(ctx); {
-		case failed != nil && ctx.Err() == nil:
+		case failed != nil && ctx.Err() == nil && g.err == nil:
 			g.s.complain("fetching fails", failed)
 			b.pause(ctx)
 		default:

@@ -82,6 +82,8 @@ func TestSinkSuite(t *testing.T) {
 }
 
 // Every codec, with headers, keys and times, as another client reads them.
+//
+// flume: TestKafkaSink testTimestampAndHeaders
 func TestSinkRecords(t *testing.T) {
 	for _, codec := range codecNames {
 		t.Run(codec, func(t *testing.T) {
@@ -117,8 +119,10 @@ func TestSinkRecords(t *testing.T) {
 }
 
 // Conformance T10 to T13, and the Java client's partitioner.
+//
+// flume: TestKafkaSink testPartitionHeaderSet testPartitionHeaderNotSet testStaticPartitionAndHeaderSet testStaticPartitionHeaderNotSet testPartitionHeaderMissing
 func TestSinkPartitions(t *testing.T) {
-	c := newCluster(t, kfake.SeedTopics(5, "header", "static", "both", "key", "none"))
+	c := newCluster(t, kfake.SeedTopics(5, "header", "static", "both", "key", "none", "missing"))
 	count := func(topic string) (n [5]int) {
 		for _, r := range c.records(topic) {
 			n[r.Partition]++
@@ -141,6 +145,7 @@ func TestSinkPartitions(t *testing.T) {
 		{"static", map[string]string{"defaultPartitionId": "3"}, events, func(n [5]int) bool { return n == [5]int{0, 0, 0, 50, 0} }},
 		{"both", map[string]string{"defaultPartitionId": "0", "partitionIdHeader": "p"}, append(plain[:10:10], events...), func(n [5]int) bool { return n == [5]int{10, 0, 17, 17, 16} }},
 		{"none", map[string]string{"kafka.producer.batch.size": "4000"}, plain, func(n [5]int) bool { return n[0]+n[1]+n[2]+n[3]+n[4] == 50 && slices.Max(n[:]) < 50 }},
+		{"missing", map[string]string{"partitionIdHeader": "p"}, plain, func(n [5]int) bool { return n[0]+n[1]+n[2]+n[3]+n[4] == 50 }},
 		{"key", nil, keyed, func([5]int) bool { return true }},
 	} {
 		run.keys = maps.Clone(run.keys)
@@ -381,6 +386,8 @@ func TestSinkKeys(t *testing.T) {
 }
 
 // Conformance K11 to K13: which of two names goes before.
+//
+// flume: TestKafkaSink testOldProperties
 func TestSinkOldNames(t *testing.T) {
 	bind := func(keys map[string]string) *sink {
 		t.Helper()

@@ -57,6 +57,7 @@ func (m *mortal) Open(ctx context.Context, env core.Env) error {
 	return m.source.Open(ctx, env)
 }
 
+// flume: TestKafkaSource testNonCommit
 func TestSourceSuite(t *testing.T) {
 	for _, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.Lz4Compression()} {
 		clusters, last := new(sync.Map), new(sync.Map)
@@ -108,6 +109,8 @@ func arrive(t testing.TB, out *sourcetest.Outlet, n int) []core.Event {
 }
 
 // Conformance S10, S12, S13, S14.
+//
+// flume: TestKafkaSource testNullKey testAvroEvent testTopicHeaderSet testTopicCustomHeaderSet testTopicCustomHeaderNotSet testTopicKafkaHeaderSet
 func TestSourceHeaders(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "t"))
 	at := func(r *kgo.Record) []*kgo.Record { return []*kgo.Record{r} }
@@ -143,6 +146,8 @@ func TestSourceHeaders(t *testing.T) {
 
 // latest is a place: what comes after the first start is read, also what comes
 // while the source is away.
+//
+// flume: TestKafkaSource testMigrateOffsetsNone
 func TestSourceBeginsAtLatest(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
 	c.produce(recordsOf("t", suite.Bodies(0, 10)))
@@ -388,6 +393,8 @@ func TestSourcePattern(t *testing.T) {
 }
 
 // A topic that is not there when the source starts, and partitions that it gets later.
+//
+// flume: TestKafkaSource testProcessItEmpty testNonExistingTopic testMigrateZookeeperOffsetsWhenTopicNotExists
 func TestSourceTopicGrows(t *testing.T) {
 	c := newCluster(t)
 	out := sourcetest.NewOutlet()
