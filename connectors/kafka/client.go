@@ -55,6 +55,7 @@ type link struct {
 	addr string
 	turn chan struct{} // held by whoever uses conn
 	conn *protocol.Conn
+	ids  bool // the broker tells the ids of topics
 }
 
 func (c *client) link(p purpose) *link {
@@ -113,6 +114,9 @@ func (l *link) exchange(ctx context.Context, req protocol.Message, wait time.Dur
 	conn := l.conn
 	_ = conn.SetDeadline(time.Now().Add(l.c.request + wait))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	if m, ok := req.(*metadata.Request); ok && l.ids {
+		req = &topicsRequest{*m, l.c.id}
+	}
 	res, err := conn.RoundTrip(req)
 	stop()
 	if err == nil {
@@ -137,27 +141,27 @@ func (l *link) close() {
 func (l *link) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.c.connect)
 	defer cancel()
-	conn, err := l.c.dial(ctx, l.addr)
+	conn, ids, err := l.c.dial(ctx, l.addr)
 	if err != nil {
 		l.c.onChange(0, 0, 1)
 		return fmt.Errorf("connect to %s: %w", l.addr, err)
 	}
-	l.conn = conn
+	l.conn, l.ids = conn, ids
 	l.c.onChange(1, 0, 0)
 	return nil
 }
 
-func (c *client) dial(ctx context.Context, addr string) (*protocol.Conn, error) {
+func (c *client) dial(ctx context.Context, addr string) (conn *protocol.Conn, ids bool, err error) {
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	fail := func(err error) (*protocol.Conn, error) {
+	fail := func(err error) (*protocol.Conn, bool, error) {
 		_ = raw.Close()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
 		}
-		return nil, err
+		return nil, false, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -186,6 +190,7 @@ func (c *client) dial(ctx context.Context, addr string) (*protocol.Conn, error) 
 	known := make(map[protocol.ApiKey]int16, len(versions.ApiKeys))
 	for _, v := range versions.ApiKeys {
 		key := protocol.ApiKey(v.ApiKey)
+		ids = ids || key == protocol.Metadata && v.MinVersion <= metadataWithIDs && v.MaxVersion >= metadataWithIDs
 		known[key] = key.SelectVersion(v.MinVersion, min(v.MaxVersion, newest(key)))
 	}
 	out.SetVersions(known)
@@ -195,7 +200,7 @@ func (c *client) dial(ctx context.Context, addr string) (*protocol.Conn, error) 
 			return fail(fmt.Errorf("SASL %s: %w", c.sasl.Name(), err))
 		}
 	}
-	return out, nil
+	return out, ids, nil
 }
 
 // newest is the last version of a message that is spoken, where kafka-go knows
@@ -284,6 +289,7 @@ func (c *client) node(ctx context.Context, id int32, req protocol.Message, wait 
 // topic is what the metadata says of one.
 type topic struct {
 	err     error
+	id      string  // of it; a topic that is made anew has another. Empty: not known
 	leaders []int32 // by partition; -1: none now
 }
 
@@ -294,7 +300,11 @@ func (c *client) metadata(ctx context.Context, topics []string, create bool) (ma
 	if err != nil {
 		return nil, err
 	}
-	r := res.(*metadata.Response)
+	var ids map[string]string
+	r, ok := res.(*metadata.Response)
+	if !ok {
+		r, ids = &res.(*topicsAnswer).Response, res.(*topicsAnswer).ids
+	}
 	nodes := make(map[int32]string, len(r.Brokers))
 	for _, b := range r.Brokers {
 		nodes[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
@@ -309,7 +319,7 @@ func (c *client) metadata(ctx context.Context, topics []string, create bool) (ma
 		if topics == nil && t.IsInternal {
 			continue
 		}
-		out := new(topic)
+		out := &topic{id: ids[t.Name]}
 		if t.ErrorCode != 0 {
 			out.err = kafkago.Error(t.ErrorCode)
 		}

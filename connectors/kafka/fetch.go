@@ -48,6 +48,9 @@ func (g *generation) round(ctx context.Context) error {
 			life = min(life, time.Second) // it may come
 		}
 	}
+	if err := g.again(ctx, topics); err != nil {
+		return err
+	}
 	by := make(map[int32][]*reading)
 	g.s.mu.Lock()
 	for _, at := range g.sorted() {
@@ -88,6 +91,42 @@ func (g *generation) round(ctx context.Context) error {
 		g.changed = failed == nil && !slices.Equal(now, g.topics)
 	}
 	return err
+}
+
+// again begins partitions again whose offset is not there, where auto.offset.reset
+// says; and at their beginning those of topics that were deleted and made anew:
+// the offsets that were read are of other records, and all that is there is new.
+func (g *generation) again(ctx context.Context, topics map[string]*topic) error {
+	g.s.mu.Lock()
+	var old []*reading
+	for _, at := range g.sorted() {
+		r, t := g.parts[at], topics[at.topic]
+		if t == nil || int(at.partition) >= len(t.leaders) {
+			continue
+		}
+		if r.topicID == "" {
+			r.topicID = t.id
+		}
+		if r.missing || r.topicID != t.id && t.id != "" {
+			old = append(old, r)
+		}
+	}
+	g.s.mu.Unlock()
+	for _, r := range old {
+		id, reset, what := topics[r.topic].id, g.s.reset, "offset is not there: records may have been deleted before they were read"
+		if id != "" && r.topicID != id {
+			reset, what = "earliest", "topic was deleted and made anew: it is read from its beginning"
+		}
+		start, err := g.begin(ctx, r.topicPartition, reset)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		g.s.env.Log.Warn(what, "partition", r.String(), "offset", r.next, "now", start)
+		next := g.s.newReading(r.topicPartition, newID(), start, -1)
+		next.topicID, next.before = id, r
+		g.take(next)
+	}
+	return nil
 }
 
 // more reports whether a topic has more partitions than are surely shared out.
@@ -168,7 +207,8 @@ func (p *puller) answer(ctx context.Context, a *fetchAnswer) error {
 			err = p.partition(ctx, r, part, a.block)
 			some = some || r.next > before
 		case code == kafkago.OffsetOutOfRange:
-			err = p.again(ctx, at)
+			r.missing = true // the next round looks whether it is the same topic
+			p.stop.Store(true)
 		default:
 			err = fmt.Errorf("fetch partition %s: %w", r.topicPartition, code)
 		}
@@ -183,21 +223,6 @@ func (p *puller) answer(ctx context.Context, a *fetchAnswer) error {
 		p.g.s.empty.Add(1)
 	}
 	return failed
-}
-
-// again begins a partition anew whose offset is not there.
-func (p *puller) again(ctx context.Context, i int) error {
-	old := p.parts[i]
-	start, err := p.g.begin(ctx, old.topicPartition)
-	if err != nil {
-		return fmt.Errorf("offset %d is not there: %w", old.next, err)
-	}
-	p.g.s.env.Log.Warn("offset is not there: records may have been deleted before they were read", "partition", old.topicPartition.String(), "offset", old.next, "now", start)
-	r := p.g.s.newReading(old.topicPartition, newID(), start, -1)
-	r.before = old
-	p.parts[i] = r
-	p.g.take(r)
-	return nil
 }
 
 // cutting is how records of one partition become batches.

@@ -316,6 +316,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte, version int16) {
 		_, _ = readFetched(data, version)
 		_, _ = readProduced(data, version)
+		_, _ = readTopics(data)
 	})
 }
 

@@ -22,11 +22,13 @@ import (
 // reading is how far one partition is read. It outlives the generations of the group.
 type reading struct {
 	topicPartition
-	number string   // of the partition
-	stream string   // of the batches
-	id     string   // end of stream, kept in the group's commits
-	before *reading // whose place it took because its offset was not there
-	next   int64    // to fetch; what is before was sent. Of the fetching goroutine.
+	number  string   // of the partition
+	stream  string   // of the batches
+	id      string   // end of stream, kept in the group's commits
+	topicID string   // of the topic that it reads; empty: not known yet
+	missing bool     // next is not there; of the fetching goroutine
+	before  *reading // whose place it took because its offset was not there
+	next    int64    // to fetch; what is before was sent. Of the fetching goroutine.
 
 	// Under consumer.mu.
 	end       int64 // offset after the last record, as it was last heard
@@ -206,18 +208,22 @@ func (g *generation) resume(ctx context.Context, at topicPartition, offset int64
 		return nil
 	}
 	g.s.mu.Unlock()
-	id, ours := strings.CutPrefix(metadata, marker)
-	if !ours || id == "" || offset < 0 {
+	id, topicID := "", ""
+	if text, ours := strings.CutPrefix(metadata, marker); ours && offset >= 0 {
+		id, topicID, _ = strings.Cut(text, " ")
+	}
+	if id == "" {
 		id = newID()
 	}
 	start := offset
 	if offset < 0 {
 		var err error
-		if start, err = g.begin(ctx, at); err != nil {
+		if start, err = g.begin(ctx, at, g.s.reset); err != nil {
 			return err
 		}
 	}
 	r = g.s.newReading(at, id, start, offset)
+	r.topicID = topicID
 	if g.out != nil {
 		if held, ok := g.out.Position(r.stream); ok && held > start {
 			r.next, r.sent, r.done = held, held, held
@@ -249,9 +255,9 @@ func (s *consumer) newReading(at topicPartition, id string, start, committed int
 }
 
 // begin asks where to begin in a partition without an offset.
-func (g *generation) begin(ctx context.Context, at topicPartition) (int64, error) {
+func (g *generation) begin(ctx context.Context, at topicPartition, reset string) (int64, error) {
 	when := kafkago.LastOffset
-	switch g.s.reset {
+	switch reset {
 	case "earliest":
 		when = kafkago.FirstOffset
 	case "none":
@@ -325,7 +331,7 @@ func (g *generation) commit() {
 		}
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: marker + g.parts[at].id,
+			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: strings.TrimSuffix(marker+g.parts[at].id+" "+g.parts[at].topicID, " "),
 		})
 	}
 	lost := g.lost

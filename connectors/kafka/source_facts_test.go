@@ -215,6 +215,39 @@ func TestSourceBeginsAtTheCommit(t *testing.T) {
 	}
 }
 
+// The topic is deleted and made again while the source is away, and has more in
+// it by now than the group has committed of the old one: all of it is new.
+func TestSourceTopicAnew(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "t"))
+	c.produce(recordsOf("t", suite.Bodies(0, 10)))
+	out := sourcetest.NewOutlet()
+	in := c.start(nil, out)
+	arrive(t, out, 10)
+	in.Close()
+	if n := c.committed("t", 0); n != 10 {
+		t.Fatalf("%d committed", n)
+	}
+	anew := func(from, n int) {
+		if err := c.DeleteTopic("t"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CreateTopic("t", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		c.produce(recordsOf("t", suite.Bodies(from, n)))
+	}
+	anew(10, 20)
+	in = c.start(map[string]string{"kafka.consumer.metadata.max.age.ms": "50"}, out)
+	arrive(t, out, 30)
+	anew(30, 40) // and once more while it reads
+	suite.Eventually(t, "all has arrived", func() bool {
+		all := out.Bodies()
+		slices.Sort(all)
+		return slices.Equal(slices.Compact(all), suite.Bodies(0, 70))
+	})
+	in.Close()
+}
+
 // Another client, as Java's are, is in the group: whoever leads shares the
 // partitions out, and each record comes once.
 func TestSourceSharesItsGroup(t *testing.T) {
