@@ -39,7 +39,9 @@ func TestChannelRecords(t *testing.T) {
 	// A key goes before a header of that name, as in Flume; what is no event of Flume's is left out.
 	c.produce([]*kgo.Record{
 		{Topic: "t", Key: []byte("other"), Value: appendDatum(nil, event("", "key", "mine").Headers, []byte("x"))},
-		{Topic: "t", Value: nil}, {Topic: "t", Value: []byte{5}}, {Topic: "t", Value: []byte{0, 2, 'y'}},
+		{Topic: "t", Value: nil},
+		{Topic: "t", Value: []byte{5}},
+		{Topic: "t", Value: []byte{0, 2, 'y'}},
 	})
 	if got := deliverN(t, ch, 2); got[0].Headers.Value("key") != "other" || string(got[1].Body) != "y" || ch.in.undecodable.Load() != 2 {
 		t.Errorf("%v, %d undecodable", got, ch.in.undecodable.Load())

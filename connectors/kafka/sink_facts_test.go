@@ -135,8 +135,11 @@ func TestChannelKeys(t *testing.T) {
 		t.Error("the old name goes before")
 	}
 	for _, bad := range []map[string]string{
-		{}, {"kafka.bootstrap.servers": "b"}, {"kafka.bootstrap.servers": "b:1", "kafka.topic": "%{x}"},
-		{"kafka.bootstrap.servers": "b:1", "defaultPartitionId": "-1"}, {"kafka.bootstrap.servers": "b:1", "kafka.producer.transactional.id": "x"},
+		{},
+		{"kafka.bootstrap.servers": "b"},
+		{"kafka.bootstrap.servers": "b:1", "kafka.topic": "%{x}"},
+		{"kafka.bootstrap.servers": "b:1", "defaultPartitionId": "-1"},
+		{"kafka.bootstrap.servers": "b:1", "kafka.producer.transactional.id": "x"},
 		{"kafka.bootstrap.servers": "b:1", "kafka.consumer.group.instance.id": "x"},
 	} {
 		if _, faults := bind(bad); len(faults) != 1 || !faults.HasErrors() {
