@@ -169,9 +169,10 @@ func TestChannelPutWaitsForTheBrokers(t *testing.T) {
 	if n := ch.Len().Events; n != 6 {
 		t.Errorf("holds %d events", n)
 	}
-	if _, err := ch.TryClaim(core.Size{Events: 1, Bytes: 1}); !errors.Is(err, core.ErrChannelFull) || !errors.Is(err, kafkago.NotEnoughReplicas) {
-		t.Errorf("claim: %v", err)
-	}
+	suite.Eventually(t, "a claim says why", func() bool {
+		_, err := ch.TryClaim(core.Size{Events: 1, Bytes: 1})
+		return errors.Is(err, core.ErrChannelFull) && errors.Is(err, kafkago.NotEnoughReplicas)
+	})
 	if err := ch.Room(context.Background(), core.Size{Events: 1, Bytes: 1}); !errors.Is(err, core.ErrChannelFull) {
 		t.Errorf("room: %v", err)
 	}

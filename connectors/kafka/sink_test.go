@@ -7,8 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -18,6 +20,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sinktest"
+	"github.com/millrace/millrace/core/suite"
 )
 
 // failing answers Produce while it is told to.
@@ -51,6 +54,23 @@ func (f *failing) in(c *cluster) {
 	})
 }
 
+// hasty is a sink that gives up soon where the brokers fail, and has all the time
+// of a busy machine where they do not.
+type hasty struct {
+	sink
+	clusters *sync.Map // what fails, by servers
+}
+
+func (h *hasty) Deliver(ctx context.Context, tx core.TakeTx) {
+	f, _ := h.clusters.Load(strings.Join(h.servers, ", "))
+	h.turn <- struct{}{} // the one before has ended
+	if h.timeout = suite.Deadline; f.(*failing).code.Load() != 0 {
+		h.timeout = 300 * time.Millisecond
+	}
+	<-h.turn
+	h.sink.Deliver(ctx, tx)
+}
+
 func TestSinkSuite(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -63,13 +83,14 @@ func TestSinkSuite(t *testing.T) {
 		{"not allowed", int32(kafkago.TopicAuthorizationFailed), map[string]string{"kafka.producer.compression.type": "lz4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sinktest.Run(t, sinktest.Subject{New: Sink.New, Backend: func(t testing.TB) sinktest.Backend {
+			clusters := new(sync.Map)
+			sinktest.Run(t, sinktest.Subject{New: func() core.Sink { return &hasty{clusters: clusters} }, Backend: func(t testing.TB) sinktest.Backend {
 				f := new(failing)
 				cl := newCluster(t, kfake.SeedTopics(1, "t"))
 				f.in(cl)
+				clusters.Store(cl.servers(), f)
 				keys := map[string]string{
-					"kafka.bootstrap.servers": cl.servers(), "kafka.topic": "t",
-					"kafka.producer.delivery.timeout.ms": "300", "kafka.producer.retry.backoff.ms": "10",
+					"kafka.bootstrap.servers": cl.servers(), "kafka.topic": "t", "kafka.producer.retry.backoff.ms": "10",
 				}
 				maps.Copy(keys, c.keys)
 				return sinktest.Backend{
