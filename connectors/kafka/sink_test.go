@@ -290,7 +290,7 @@ func TestSinkAcksWhatIsWritten(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "t"))
 	in := c.openSink(map[string]string{
 		"kafka.topic": "t", "partitionIdHeader": "p",
-		"kafka.producer.delivery.timeout.ms": "100", "kafka.producer.retry.backoff.ms": "5",
+		"kafka.producer.delivery.timeout.ms": "1000", "kafka.producer.retry.backoff.ms": "5",
 	})
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1, Topic: "t", Partitions: []int32{1}})
 	x := deliver(t, in, event("a", "p", "0"), event("b", "p", "1"), event("c", "p", "0"))
