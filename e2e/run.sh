@@ -2,7 +2,7 @@
 # The end-to-end tests: the shipped binary against real rsyslog, logrotate, syslog-ng, logger, ncat, curl, Kafka and Flume 1.11.
 #
 #   e2e/run.sh short [TEST]    some minutes
-#   e2e/run.sh long [TEST]     the same with bigger numbers, a quarter of an hour
+#   e2e/run.sh long [TEST]     the same with bigger numbers, an hour
 #
 # TEST is a pattern for go test -run. MILLRACE_E2E_SEED changes the order of what happens; MILLRACE_E2E_KEEP=DIR keeps
 # what the tests wrote. Fetches what is missing (services/README.md); everything it starts is stopped at its end.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 case ${1:-} in
   short) timeout=20m;;
-  long) timeout=70m;;
+  long) timeout=120m;;
   *) sed -n '2,9s/^# \{0,1\}//p' e2e/run.sh >&2; exit 64;;
 esac
 export MILLRACE_E2E=$1

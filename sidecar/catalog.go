@@ -57,6 +57,7 @@ func Catalog() *core.Catalog {
 			memory.Channel,
 			file.Channel,
 			spillable.Channel,
+			kafka.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
 			avro.Sink,
