@@ -81,9 +81,9 @@ image-archive: binaries ## the image for each of ARCHES without Docker, dist/mil
 	go -C sidecar/packaging/image build -o $(abspath build/image) .
 	build/image -tag $(IMAGE) -out $(DIST) $(foreach arch,$(ARCHES),linux/$(arch)=$(DIST)/linux_$(arch)/millrace)
 
-image-test: ## the archive is what the Dockerfile says; where Docker can be started: built, run and drained by it
+image-test: ## the archive is what the Dockerfile says; where Docker can be started, both run in it
 	go -C sidecar/packaging/image test -count=1 ./...
-	bash e2e/containers/image.sh
+	MILLRACE_E2E=short go test -tags e2e -count=1 -v -run 'TestImage|TestDockerfile' ./e2e/containers
 
 packages: binaries ## .deb, .rpm and .apk for each of ARCHES, in dist
 	@[ -x $(GOBIN)/nfpm ] || go install $(NFPM)

@@ -3,6 +3,7 @@
 #
 #   base.sh busybox    from Debian's busybox-static
 #   base.sh millrace   make image-archive
+#   base.sh static     a stand-in for gcr.io/distroless/static: certificates and a home
 #   base.sh hadoop     a stand-in for apache/hadoop, of its published jars and Debian's JRE
 #
 # What is there stays, but for millrace.
@@ -19,6 +20,16 @@ busybox() {
 	for applet in $(/bin/busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
 	chmod 1777 "$root/tmp"
 	tar -C "$root" --owner=0 --group=0 --numeric-owner -c . | /usr/bin/docker import -c 'CMD ["sh"]' -c 'ENV PATH=/bin' - busybox:1.37 >/dev/null
+	rm -rf "$root"
+}
+
+static() {
+	have gcr.io/distroless/static:nonroot && return 0
+	local root
+	root=$(mktemp -d)
+	mkdir -p "$root/etc/ssl/certs" "$root/home/nonroot"
+	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+	tar -C "$root" --owner=0 --group=0 --numeric-owner -c . | /usr/bin/docker import - gcr.io/distroless/static:nonroot >/dev/null
 	rm -rf "$root"
 }
 

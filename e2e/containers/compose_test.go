@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -58,23 +59,54 @@ func try(program string, args ...string) (out, said string, err error) {
 	return stdout.String(), stderr.String(), err
 }
 
-// engine starts a Docker engine, or skips the test with the reason; then it makes the images.
-func engine(t *testing.T, images ...string) {
-	t.Helper()
+// ours tells that the engine was started by these tests, for their end to stop it.
+var ours bool
+
+// noEngine starts an engine, once for all tests; it returns why there is none, else nothing.
+var noEngine = sync.OnceValue(func() string {
 	if os.Getuid() != 0 {
 		if _, _, err := try("docker", "info"); err != nil {
-			t.Skip("no Docker engine answers, and only root can start one")
+			return "no Docker engine answers, and only root can start one"
 		}
 	}
 	out, said, err := try("./docker.sh", "up")
 	if err != nil {
-		t.Skipf("no Docker engine can be started here: %s", said)
+		return "no Docker engine can be started here: " + said
 	}
 	if m := regexp.MustCompile(`DOCKER_HOST=(\S+)`).FindStringSubmatch(out); m != nil {
-		t.Setenv("DOCKER_HOST", m[1])
-		t.Cleanup(func() { run(t, "./docker.sh", "down") })
+		ours = true
+		if err := os.Setenv("DOCKER_HOST", m[1]); err != nil {
+			return err.Error()
+		}
 	}
-	run(t, "./base.sh", images...)
+	return ""
+})
+
+var made = map[string]bool{}
+
+// engine sees to an engine with these images, or skips the test with the reason.
+func engine(t *testing.T, images ...string) {
+	t.Helper()
+	if why := noEngine(); why != "" {
+		t.Skip(why)
+	}
+	for _, image := range images {
+		if !made[image] {
+			run(t, "./base.sh", image)
+			made[image] = true
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if ours {
+		if _, said, err := try("./docker.sh", "down"); err != nil {
+			fmt.Fprintln(os.Stderr, "docker.sh down:", err, said)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 // project is one example that is up.
@@ -159,27 +191,4 @@ func TestComposeSidecar(t *testing.T) {
 		t.Errorf("its last line: %s", out)
 	}
 	are(t, "what the sidecar has written", want, func() []string { return p.lines("state", "files") })
-}
-
-// The image is what it shall be: nobody's root, nothing writable, well by its own probe; and it says so.
-func TestImage(t *testing.T) {
-	engine(t, "busybox", "millrace")
-	format := `{{.Config.User}} {{index .Config.Labels "org.opencontainers.image.title"}} {{.Config.Healthcheck.Test}} {{.Size}}`
-	if out := run(t, docker, "image", "inspect", "-f", format, "millrace:latest"); !strings.HasPrefix(out, "65532:65532 millrace [CMD /millrace healthcheck] ") {
-		t.Error(out)
-	}
-	conf, err := filepath.Abs("../../compose/sidecar")
-	must(t, err)
-	const name = "e2e-image"
-	_, _, _ = try(docker, "rm", "-f", name) // of a run that was cut
-	run(t, docker, "run", "-d", "--name", name, "--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-		"--health-interval", "1s", "-v", conf+":/etc/millrace:ro", "millrace:latest")
-	t.Cleanup(func() { run(t, docker, "rm", "-f", "-v", name) })
-	eventually(t, "healthy by its own probe", func() bool {
-		return strings.TrimSpace(run(t, docker, "inspect", "-f", "{{.State.Health.Status}}", name)) == "healthy"
-	})
-	run(t, docker, "stop", "-t", "20", name)
-	if code := strings.TrimSpace(run(t, docker, "inspect", "-f", "{{.State.ExitCode}}", name)); code != "0" {
-		t.Error("it ended with", code)
-	}
 }

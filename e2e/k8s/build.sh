@@ -10,6 +10,10 @@ v=$(awk '$1=="k8s.io/kubernetes" && $2 ~ /^v/{print $2; exit}' go.mod)
 key=$(cat go.mod go.sum main.go pause/main.go | sha256sum | cut -c1-16)-$(go env GOVERSION)-$(go env GOARCH)
 [ "$(cat "$BIN/.key" 2>/dev/null)" = "$key" ] && exit 0
 [ "${1:-}" = --cached ] && exit 1
+# Whoever comes second waits for the first.
+exec 9>"$BIN/.lock"
+flock 9
+[ "$(cat "$BIN/.key" 2>/dev/null)" = "$key" ] && exit 0
 say "building kubebox $v"
 version=k8s.io/component-base/version client=k8s.io/client-go/pkg/version mm=${v#v}
 mm=${mm%.*}
