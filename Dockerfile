@@ -29,8 +29,9 @@ LABEL org.opencontainers.image.title="millrace" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=base /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=bin /out/millrace /millrace
-# Everything the agent writes lies in two mounted places: the root file system
-# may be read-only.
+# Everything the agent writes lies in a mounted place, which belongs to its user if
+# Docker makes it: the root file system may be read-only.
+COPY --from=base --chown=65532:65532 /home/nonroot /var/lib/millrace
 VOLUME ["/var/lib/millrace"]
 USER 65532:65532
 ENV MILLRACE_CONF_FILE=/etc/millrace/flume.conf \

@@ -12,7 +12,7 @@ ARCHES     ?= amd64 arm64
 PKGVERSION ?= $(shell git describe --tags 2>/dev/null | sed 's/^v//; s/-/+/' | grep . || echo 0.0.0+$(VERSION))
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## the quick start: tail a growing log into a file channel, roll files; ends with ctrl-C
 	bash compose/quickstart/run.sh $(BIN)
@@ -64,24 +64,42 @@ e2e: build ## real rsyslog, logrotate, syslog-ng, curl, ncat; short form
 e2e-long: build ## the same, as long as it takes
 	bash e2e/run.sh long
 
+e2e-k8s: build ## a real Kubernetes: what it takes, and pods that die and lose nothing; built from Go modules first
+	bash e2e/k8s/run.sh
+
 bench: build ## ratios against the physical limit and a peer, in one alternating run
 	bash bench/run.sh
 
 tail-matrix: build ## what this program and peers lose and repeat when files are rotated: docs/tail-matrix.md
 	go run ./bench -tail-matrix
 
-image: ## the container image, where Docker runs
-	docker build --build-arg VERSION=$(VERSION) -t millrace:$(VERSION) -t millrace:latest .
+DIST       ?= dist
+IMAGE      ?= millrace:$(VERSION)
 
-packages: ## .deb, .rpm and .apk for each of ARCHES, in dist
+binaries: ## static binaries for each of ARCHES, in dist
+	for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o $(DIST)/linux_$$arch/millrace . || exit 1; \
+	done
+
+image: ## the container image, where Docker runs
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) -t millrace:latest .
+
+image-archive: binaries ## the image for each of ARCHES without Docker, dist/millrace-image.tar, and what is in it (SPDX)
+	go -C sidecar/packaging/image build -o $(abspath build/image) .
+	build/image -tag $(IMAGE) -out $(DIST) $(foreach arch,$(ARCHES),linux/$(arch)=$(DIST)/linux_$(arch)/millrace)
+
+image-test: ## the archive is what the Dockerfile says; where Docker can be started, both run in it
+	go -C sidecar/packaging/image test -count=1 ./...
+	MILLRACE_E2E=short go test -tags e2e -count=1 -v -run 'TestImage|TestDockerfile' ./e2e/containers
+
+packages: binaries ## .deb, .rpm and .apk for each of ARCHES, in dist
 	@[ -x $(GOBIN)/nfpm ] || go install $(NFPM)
 	for arch in $(ARCHES); do \
 		bin=dist/linux_$$arch/millrace; \
-		CGO_ENABLED=0 GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o $$bin . || exit 1; \
 		for form in deb rpm apk; do \
 			ARCH=$$arch BIN=$$bin PKGVERSION='$(PKGVERSION)' $(GOBIN)/nfpm package -f sidecar/packaging/nfpm.yaml -p $$form -t dist/ || exit 1; \
 		done; \
 	done
 
-.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long bench tail-matrix image packages
+.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long e2e-k8s bench tail-matrix binaries image image-archive image-test packages
 .DEFAULT_GOAL := help

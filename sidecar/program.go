@@ -35,7 +35,7 @@ type Program struct {
 // Main runs the program of this process and does not return.
 func Main() {
 	signals := make(chan os.Signal, 2)
-	if len(os.Args) > 1 && isAgent(os.Args[1]) { // everything else has nothing to drain, and ends as any process does
+	if len(os.Args) > 1 && (isAgent(os.Args[1]) || os.Args[1] == "webhook") { // everything else has nothing to drain, and ends as any process does
 		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	}
 	os.Exit(Run(Program{Args: os.Args, Env: os.LookupEnv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}))
@@ -59,6 +59,7 @@ func commands() []command {
 		{"help", "list the component types, or show the reference of one: help source taildir", (*Program).help},
 		{"schema", "print the JSON schema of a configuration: every type with its keys", (*Program).schema},
 		{"inject", "add the sidecar to the workloads of a Kubernetes manifest: inject -f FILE --config FILE", (*Program).inject},
+		{"webhook", "add the sidecar to pods while Kubernetes admits them: a mutating admission webhook", (*Program).webhook},
 		{"healthcheck", "ask a running agent whether it is well", (*Program).healthcheck},
 		{"channel", "look into a file channel, or bring Flume's along: channel fsck|cat|export|import", (*Program).channel},
 		{"avro-client", "send the lines of files, or of standard input, to an agent's avro source", (*Program).avroClient},

@@ -122,16 +122,8 @@ func (d *document) inject(o Options, made map[string]string) (found bool, others
 
 // add adds the sidecar to one workload, and the ConfigMap before its document.
 func (d *document) add(w Workload, item, pod place, o Options, made map[string]string) error {
-	if o.Classic && (w.Kind == "Job" || w.Kind == "CronJob") {
-		return item.get("kind").errorf("a %s never ends while a classic sidecar runs: it takes native sidecars, without --classic", w.Kind)
-	}
-	if o.State.Kind == "pvc" && o.State.Claim != "" {
-		if why, many := w.several(item); many {
-			return why.errorf("%s: several pods cannot share the claim %s: each needs its own, as a StatefulSet's with --state pvc,size=SIZE", why.text(), o.State.Claim)
-		}
-	}
-	if o.State.Kind == "pvc" && o.State.Claim == "" && w.Kind != "StatefulSet" {
-		return item.get("kind").errorf("only a StatefulSet has claims for each pod: name a claim with --state pvc=NAME")
+	if err := w.takes(item, o); err != nil {
+		return err
 	}
 	if o.ConfigMap != "" {
 		o.Config, o.Agents = nil, nil
@@ -140,13 +132,7 @@ func (d *document) add(w Workload, item, pod place, o Options, made map[string]s
 			return err
 		}
 	}
-	if err := addTo(pod, o); err != nil {
-		return err
-	}
-	if o.State.Kind == "pvc" && o.State.Claim == "" {
-		return addClaim(item, o.State)
-	}
-	return nil
+	return w.add(item, pod, o)
 }
 
 // configMap puts the ConfigMap of a workload before the document, and its name into o.

@@ -81,6 +81,33 @@ func (w Workload) several(o place) (place, bool) {
 	return p, p.node != nil && p.text() != "1" && p.text() != "0"
 }
 
+// takes refuses what cannot be done for a workload of this kind.
+func (w Workload) takes(item place, o Options) error {
+	if o.Classic && (w.Kind == "Job" || w.Kind == "CronJob") {
+		return item.get("kind").errorf("a %s never ends while a classic sidecar runs: it takes native sidecars, without --classic", w.Kind)
+	}
+	if o.State.Kind == "pvc" && o.State.Claim != "" {
+		if why, many := w.several(item); many {
+			return why.errorf("%s: several pods cannot share the claim %s: each needs its own, as a StatefulSet's with --state pvc,size=SIZE", why.text(), o.State.Claim)
+		}
+	}
+	if o.State.Kind == "pvc" && o.State.Claim == "" && w.Kind != "StatefulSet" {
+		return item.get("kind").errorf("only a StatefulSet has claims for each pod: name a claim with --state pvc=NAME")
+	}
+	return nil
+}
+
+// add adds the sidecar to the pod template of a workload, and what the workload itself needs for it.
+func (w Workload) add(item, pod place, o Options) error {
+	if err := addTo(pod, o); err != nil {
+		return err
+	}
+	if o.State.Kind == "pvc" && o.State.Claim == "" {
+		return addClaim(item, o.State)
+	}
+	return nil
+}
+
 // each calls f with each object of a document: those of a list, or itself. own
 // gives the object for changing it.
 func each(o place, f func(item place, own func() (place, error)) error) error {

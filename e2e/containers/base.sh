@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Makes the images that compose/ asks for where no registry can be reached, under the names that users pull:
+#
+#   base.sh busybox    from Debian's busybox-static
+#   base.sh millrace   make image-archive
+#   base.sh static     a stand-in for gcr.io/distroless/static: certificates and a home
+#   base.sh hadoop     a stand-in for apache/hadoop, of its published jars and Debian's JRE
+#
+# What is there stays, but for millrace.
+. "$(dirname "$0")/lib.sh"
+have() { /usr/bin/docker image inspect "$1" >/dev/null 2>&1; }
+
+busybox() {
+	have busybox:1.37 && return 0
+	apt_need busybox-static
+	local root
+	root=$(mktemp -d)
+	mkdir -p "$root"/{bin,tmp,etc}
+	cp /bin/busybox "$root/bin/busybox"
+	for applet in $(/bin/busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
+	chmod 1777 "$root/tmp"
+	tar -C "$root" --owner=0 --group=0 --numeric-owner -c . | /usr/bin/docker import -c 'CMD ["sh"]' -c 'ENV PATH=/bin' - busybox:1.37 >/dev/null
+	rm -rf "$root"
+}
+
+static() {
+	have gcr.io/distroless/static:nonroot && return 0
+	local root
+	root=$(mktemp -d)
+	mkdir -p "$root/etc/ssl/certs" "$root/home/nonroot"
+	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+	tar -C "$root" --owner=0 --group=0 --numeric-owner -c . | /usr/bin/docker import - gcr.io/distroless/static:nonroot >/dev/null
+	rm -rf "$root"
+}
+
+millrace() {
+	local out
+	out=$(mktemp -d)
+	mkdir -p "$out/linux_$(go env GOARCH)"
+	make -s -C "$ROOT" image-archive ARCHES="$(go env GOARCH)" IMAGE=millrace:latest DIST="$out" >&2
+	/usr/bin/docker load -q -i "$out/millrace-image.tar" >/dev/null
+	rm -rf "$out"
+}
+
+debian() {
+	have debian:bookworm-slim && return 0
+	apt_need debootstrap
+	local root
+	root=$(mktemp -d "$E2E_HOME/rootfs.XXXX")
+	debootstrap --variant=minbase bookworm "$root" >"$LOGS/debootstrap.log" 2>&1 || {
+		tail "$LOGS/debootstrap.log" >&2
+		die debootstrap
+	}
+	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,info,locale}/* "$root/etc/resolv.conf"
+	tar -C "$root" --numeric-owner -c . | /usr/bin/docker import -c 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
+	rm -rf "$root"
+}
+
+hadoop() {
+	have apache/hadoop:3.4.1 && return 0
+	debian
+	"$ROOT/e2e/services/hdfs.sh" fetch
+	local context
+	context=$(mktemp -d "$E2E_HOME/context.XXXX")
+	cp -aL "${MILLRACE_E2E_HOME:-$HOME/.cache/millrace-e2e}/lib/hdfs" "$context/lib"
+	cp "$CONTAINERS/hadoop.sh" "$context/hdfs"
+	cat >"$context/Dockerfile" <<-'D'
+		FROM debian:bookworm-slim
+		RUN apt-get update -qq && mkdir -p /usr/share/man/man1 && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless >/dev/null && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+		COPY lib /opt/lib
+		COPY hdfs /usr/local/bin/hdfs
+		RUN useradd -d /tmp/hadoop -m hadoop
+		USER hadoop
+	D
+	DOCKER_BUILDKIT=0 /usr/bin/docker build -q --network=host -t apache/hadoop:3.4.1 "$context" >"$LOGS/hadoop-image.log" 2>&1 || {
+		tail -20 "$LOGS/hadoop-image.log" >&2
+		die "the image of HDFS was not made"
+	}
+	rm -rf "$context"
+}
+
+for image in "$@"; do "$image"; done
