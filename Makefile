@@ -21,7 +21,7 @@ build: ## the static binary, build/millrace
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
 
 test: ## all Go tests
-	go test -count=1 ./...
+	@set -o pipefail; go test -count=1 -json ./... | go run ./e2e/ledger watch test
 
 race: ## all Go tests under the race detector, and again with released memory poisoned
 	go test -count=1 -race ./...
@@ -54,6 +54,10 @@ tools: ## what make check needs, once
 docs: build ## write the generated reference and the tables in the READMEs
 	$(BIN) docs .
 
+ledger: ## after make test and make e2e: the tests that prove what Flume's tests expect ran; broken, they fail
+	go run ./e2e/ledger ran test e2e
+	go run ./e2e/ledger mutants
+
 e2e: build ## real rsyslog, logrotate, syslog-ng, curl, ncat; short form
 	bash e2e/run.sh short
 
@@ -65,6 +69,9 @@ e2e-k8s: build ## a real Kubernetes: what it takes, and pods that die and lose n
 
 bench: build ## ratios against the physical limit and a peer, in one alternating run
 	bash bench/run.sh
+
+tail-matrix: build ## what this program and peers lose and repeat when files are rotated: docs/tail-matrix.md
+	go run ./bench -tail-matrix
 
 DIST       ?= dist
 IMAGE      ?= millrace:$(VERSION)
@@ -94,5 +101,5 @@ packages: binaries ## .deb, .rpm and .apk for each of ARCHES, in dist
 		done; \
 	done
 
-.PHONY: help run build test race fuzz crash crash-short check tools docs e2e e2e-long e2e-k8s bench binaries image image-archive image-test packages
+.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long e2e-k8s bench tail-matrix binaries image image-archive image-test packages
 .DEFAULT_GOAL := help

@@ -24,4 +24,4 @@ MILLRACE_E2E_RUN=$(mktemp -d)
 trap 'e2e/services/all.sh stop >&2 || true; rm -rf "$MILLRACE_E2E_RUN"' EXIT
 e2e/services/all.sh fetch
 
-go test -tags e2e -count=1 -timeout "$timeout" -v ${2:+-run "$2"} ./e2e/...
+go test -tags e2e -count=1 -timeout "$timeout" -json ${2:+-run "$2"} ./e2e/... | LEDGER_VERBOSE=1 go run ./e2e/ledger watch e2e

@@ -6,9 +6,9 @@ conf=/tmp/hadoop/conf web=/tmp/hadoop/web
 if [ ! -d "$conf" ]; then
 	mkdir -p "$conf" "$web"
 	for file in core-site hdfs-site; do
-		{
+		{ # of this process: bash keeps such names from others
 			echo '<configuration>'
-			tr '\0' '\n' </proc/self/environ | sed -n "s|^${file^^}\.XML_\([^=]*\)=\(.*\)|<property><name>\1</name><value>\2</value></property>|p"
+			tr '\0' '\n' </proc/$$/environ | sed -n "s|^${file^^}\.XML_\([^=]*\)=\(.*\)|<property><name>\1</name><value>\2</value></property>|p"
 			echo '</configuration>'
 		} >"$conf/$file.xml"
 	done

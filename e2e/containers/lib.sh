@@ -27,7 +27,7 @@ apt_need() {
 		chmod +x /usr/sbin/policy-rc.d
 		made=1
 	fi
-	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${miss[@]}"; } >"$LOGS/apt.log" 2>&1 || rc=$?
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${miss[@]}"; } >"$LOGS/apt.log" 2>&1 || rc=$?
 	[ -n "$made" ] && rm -f /usr/sbin/policy-rc.d
 	[ $rc -eq 0 ] || {
 		tail -20 "$LOGS/apt.log" >&2
