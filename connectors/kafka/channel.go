@@ -49,6 +49,7 @@ const leaseEvents = 1000
 
 // Keys implements core.Component.
 func (c *channel) Keys(k *conf.Keys) {
+	k.Shared()
 	serversKey(k, &c.servers, "brokerList")
 	k.Check(func(*conf.Report) { c.out.servers, c.in.servers = c.servers, c.servers })
 	k.String(&c.out.topic, "kafka.topic", "flume-channel", "Topic that holds the events. Several agents, also Flume's, may have the same.").Alias("topic")

@@ -144,6 +144,7 @@ func (b *builder) presence() {
 	switch {
 	case !has(listSources) && !has(listSinks):
 		b.report(Error, b.table.first, "", "has neither sources nor sinks: Flume drops it", b.declareHint(listSources))
+	case slices.ContainsFunc(b.agent.Channels, func(c *Component) bool { return c.Keys != nil && c.Keys.shared }):
 	case !has(listSources):
 		b.report(Warning, b.table.first, "", "has no sources", b.declareHint(listSources))
 	case !has(listSinks):

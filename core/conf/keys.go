@@ -22,6 +22,7 @@ type Keys struct {
 	batch       *sized
 	transaction *sized
 	linger      *time.Duration
+	shared      bool
 
 	// The state of binding.
 	prefix  string // a1.sources.r1.
@@ -241,6 +242,10 @@ func (k *Keys) Linger(p *time.Duration, name, doc string) *Key {
 	k.linger = p
 	return k.Millis(p, name, 0, doc).Must(Min(0))
 }
+
+// Shared says that a channel's events may come from other agents and go to them, so
+// that an agent with such a channel needs no source, or no sink, of its own.
+func (k *Keys) Shared() { k.shared = true }
 
 // Transaction is a whole number of at least 1 that is a channel's transaction capacity as well.
 func (k *Keys) Transaction(p *int, name string, def int, doc string) *Key {
