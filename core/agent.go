@@ -46,6 +46,7 @@ type Agent struct {
 	name  string
 	w     World
 	drain *drain
+	taps  taps
 
 	intake, work context.Context // of sources: ends with the order to stop; of all else: with Run
 	shut         chan struct{}   // closed when the channels are, at the end
