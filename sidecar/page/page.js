@@ -135,9 +135,11 @@ function problems(s, m) {
   const add = (level, text) => { if (!list.some(p => p.text === text)) list.push({ level, text, key: text }); };
   for (const c of m.sources) if (c.error) add('bad', `source ${c.name}: ${c.error}`); else if (c.level !== 'good') add('warn', `source ${c.name}: ${c.state}`);
   for (const c of m.channels) if (c.error) add('bad', `channel ${c.name}: ${c.error}`); else if (c.level !== 'good') add('warn', `channel ${c.name}: ${c.state}`);
-  for (const k of s.sinks || []) if (k.error && !k.group) add('bad', `sink ${k.name}: ${k.error}`);
-  for (const k of m.sinks) if (k.group && k.level === 'bad') add('bad', `sink ${k.name} of group ${k.group}: failed, and is left alone for a while`);
+  const groups = new Set(m.sinks.map(k => k.group));
+  for (const k of s.sinks || []) if (k.error && !k.group) add('bad', `${groups.has(k.name) ? 'group' : 'sink'} ${k.name}: ${k.error}`);
+  for (const k of m.sinks) if (k.group && k.level === 'bad' && !k.error) add('warn', `sink ${k.name} of group ${k.group}: failed, and is left alone for a while`);
   if (s.reload.last && s.reload.last.result !== 'ok') add('bad', 'the last reload failed: see below');
+  list.sort((a, b) => (a.level === 'warn') - (b.level === 'warn'));
   keyed($('problems'), list, () => element('li'), (e, p) => { e.className = p.level; set(e, p.text); });
 }
 
@@ -155,14 +157,15 @@ function table(m) {
 
 // The picture: sources, channels, sinks, from left to right.
 function draw(m) {
-  const wide = 200, high = 74, gap = 18, between = 150, top = 20;
+  const wide = 210, high = 74, gap = 20, between = 215, top = 20;
   const place = new Map();
   const tallest = Math.max(m.sources.length, m.channels.length, m.sinks.length, 1) * (high + gap) - gap;
   const column = (list, i) => {
     const from = top + (tallest - (list.length * (high + gap) - gap)) / 2;
     list.forEach((c, n) => place.set(c.kind + ' ' + c.name, { x: 6 + i * (wide + between), y: from + n * (high + gap) }));
   };
-  const order = m.sinks.map((k, i) => [k.group || '\uffff' + i, k]).sort((a, b) => a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0).map(p => p[1]);
+  const names = m.channels.map(c => c.name); // by channel, so that few edges cross; a group has one
+  const order = [...m.sinks].sort((a, b) => names.indexOf(a.channel) - names.indexOf(b.channel) || (a.group || '').localeCompare(b.group || ''));
   column(m.sources, 0);
   column(m.channels, 1);
   column(order, 2);
@@ -171,22 +174,22 @@ function draw(m) {
   svg.setAttribute('viewBox', `0 0 ${size[0]} ${size[1]}`);
   svg.setAttribute('width', size[0]);
   svg.setAttribute('height', size[1]);
-  const line = (from, to, key, n, kind) => {
+  const line = (from, to, key, n, kind, near) => { // near: at which end the rate stands
     const a = place.get(from), b = place.get(to);
     if (!a || !b) return;
     const back = b.x < a.x, x1 = back ? a.x : a.x + wide, x2 = back ? b.x + wide : b.x, y1 = a.y + high / 2 + (back ? 20 : 0), y2 = b.y + high / 2 + (back ? 20 : 0);
     const bend = (back ? -1 : 1) * between / 2;
     const e = element('path', {
-      d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, class: 'edge ' + kind + (n > 0 || kind ? '' : ' still'),
+      d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, class: 'edge ' + kind + (n === 0 && !kind ? ' still' : ''),
       'stroke-width': n > 0 ? Math.min(9, 1.5 + Math.log10(1 + n)) : 1.5,
     }, element('title', {}, key));
     e.addEventListener('click', () => { $('edge').value = key; $('watch').focus(); });
     all.push(e);
-    if (n !== undefined && !back) all.push(element('text', { x: (x1 + x2) / 2, y: (y1 + y2) / 2 - 7, 'text-anchor': 'middle', class: 'dim' }, perSecond(n) + '/s'));
+    if (n !== undefined && !back) all.push(element('text', { x: near ? x1 + 8 : x2 - 8, y: (near ? y1 : y2) - 8, 'text-anchor': near ? 'start' : 'end', class: 'dim' }, perSecond(n) + '/s'));
   };
   for (const s of m.sources) for (const c of s.channels) {
     const only = m.sources.filter(o => o.channels.includes(c)).length === 1;
-    line('source ' + s.name, 'channel ' + c, s.name + ':' + c, only ? rate('channels', c, 'put') : s.channels.length === 1 ? s.rate : undefined, '');
+    line('source ' + s.name, 'channel ' + c, s.name + ':' + c, only ? rate('channels', c, 'put') : s.channels.length === 1 ? s.rate : undefined, '', !only);
   }
   for (const k of m.sinks) {
     line('channel ' + k.channel, 'sink ' + k.name, k.channel + ':' + k.name, k.rate, k.level === 'bad' ? 'bad' : '');
@@ -214,7 +217,7 @@ function box(c, at, wide, high) {
   g.append(element('text', { x, y: at.y + 41 }, figures));
   if (c.fill !== undefined) {
     g.append(element('rect', { class: 'bar', x, y: at.y + 53, width: 104, height: 8, rx: 3 }),
-      element('rect', { class: 'full ' + (c.fill >= .98 ? 'bad' : c.fill >= .8 ? 'warn' : ''), x, y: at.y + 53, width: Math.min(1, c.fill) * 104, height: 8, rx: 3 }),
+      element('rect', { class: 'full ' + (c.level === 'good' ? '' : c.level), x, y: at.y + 53, width: Math.min(1, c.fill) * 104, height: 8, rx: 3 }),
       element('text', { class: c.level, x: at.x + wide - 10, y: at.y + 61, 'text-anchor': 'end' }, percent(c.fill) + (c.fill >= .98 ? ' full' : '')));
   } else {
     g.append(element('text', { class: c.level, x, y: at.y + 61 }, marks[c.level] + ' ' + cut(c.state, 26)));
