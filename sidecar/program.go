@@ -56,6 +56,7 @@ func commands() []command {
 	return []command{
 		{"agent", "run an agent", (*Program).agent},
 		{"validate", "check a configuration, every fault with file and line", (*Program).validate},
+		{"test", "run example events through a configuration and check where they go: test FILE", (*Program).test},
 		{"help", "list the component types, or show the reference of one: help source taildir", (*Program).help},
 		{"schema", "print the JSON schema of a configuration: every type with its keys", (*Program).schema},
 		{"inject", "add the sidecar to the workloads of a Kubernetes manifest: inject -f FILE --config FILE", (*Program).inject},

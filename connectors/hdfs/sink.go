@@ -458,3 +458,18 @@ func keep[T any](list []T, ok func(T) bool) []T {
 	clear(list[n:])
 	return list[:n]
 }
+
+// Place implements core.Placer: the directory, and what the names of files in it begin with.
+func (s *sink) Place(e core.Event, now time.Time) (string, error) {
+	var at roll.Moment
+	if s.where.path.Timed() || s.prefix.Timed() {
+		at, _ = s.clock.Of(e.Headers, now) // without a time of its own it goes by that of delivery
+	}
+	dir := clean(string(s.where.path.Append(nil, e.Headers, at)))
+	prefix := clean(string(s.prefix.Append(nil, e.Headers, at)))
+	place := strings.TrimSuffix(dir, "/") + prefix
+	if s.where.authority != "" {
+		place = s.where.scheme + "://" + s.where.authority + place
+	}
+	return place, nil
+}

@@ -327,3 +327,6 @@ func (s *sink) record(e *core.Event, now int64, r *record, value []byte) []byte 
 	}
 	return value
 }
+
+// Place implements core.Placer: the topic.
+func (s *sink) Place(e core.Event, _ time.Time) (string, error) { return s.route(e.Headers) }
