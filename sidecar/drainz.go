@@ -116,6 +116,9 @@ func (s *adminServer) drained(st *core.Status) drainReport {
 	if st.Draining {
 		msg = drainBegun
 	}
+	if left := s.agent.Left(); left != nil { // the channels are closed, or about to be
+		return reportOf(msg, st.Agent, left)
+	}
 	var left []core.Left
 	for _, c := range st.Channels {
 		if c.Events > 0 {
