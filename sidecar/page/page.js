@@ -157,7 +157,7 @@ function table(m) {
 
 // The picture: sources, channels, sinks, from left to right.
 function draw(m) {
-  const wide = 210, high = 74, gap = 20, between = 215, top = 20;
+  const wide = 210, high = 74, gap = 26, between = 215, top = 20;
   const place = new Map();
   const tallest = Math.max(m.sources.length, m.channels.length, m.sinks.length, 1) * (high + gap) - gap;
   const column = (list, i) => {
