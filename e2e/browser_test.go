@@ -217,7 +217,7 @@ func (b *browser) picture(name string) {
 		b.t.Errorf("the picture %s is empty: %d bytes", name, len(png))
 	}
 	if dir := os.Getenv("MILLRACE_E2E_SHOTS"); dir != "" {
-		must(b.t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+		must(b.t, os.WriteFile(filepath.Join(dir, name+".png"), smaller(b.t, png), 0o644))
 	}
 }
 
