@@ -21,7 +21,7 @@ build: ## the static binary, build/millrace
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
 
 test: ## all Go tests
-	go test -count=1 ./...
+	@set -o pipefail; go test -count=1 -json ./... | go run ./e2e/ledger watch test
 
 race: ## all Go tests under the race detector, and again with released memory poisoned
 	go test -count=1 -race ./...
@@ -37,7 +37,7 @@ KILLTIME   ?= 900
 
 crash: ## end it at every fault point: 10,000 kills and power losses in one process, 10,000 SIGKILLs of real ones
 	@set -o pipefail; quiet() { grep -v '^\(=== \| *--- PASS\)'; }; \
-	MILLRACE_CRASH=$(MODELS) go test -count=1 -timeout 60m -v -run 'Crash|EveryByte' ./core/wal ./core/channeltest ./core/channel/file ./core/channel/spillable ./connectors/file | quiet && \
+	MILLRACE_CRASH=$(MODELS) go test -count=1 -timeout 60m -v -run 'Crash|EveryByte' ./core/wal ./core/channeltest ./core/channel/file ./core/channel/spillable ./connectors/file ./connectors/s3 | quiet && \
 	MILLRACE_CRASH=$(CRASHES) go test -count=1 -timeout 60m -v -run 'Flow|Mutants' ./e2e/crash | quiet && \
 	MILLRACE_KILLS=$(KILLS) MILLRACE_KILLS_FOR=$(KILLTIME) go test -count=1 -timeout 60m -v -tags crashpoints -run SIGKILL ./e2e/crash | quiet
 
@@ -54,6 +54,10 @@ tools: ## what make check needs, once
 docs: build ## write the generated reference and the tables in the READMEs
 	$(BIN) docs .
 
+ledger: ## after make test and make e2e: the tests that prove what Flume's tests expect ran; broken, they fail
+	go run ./e2e/ledger ran test e2e
+	go run ./e2e/ledger mutants
+
 e2e: build ## real rsyslog, logrotate, syslog-ng, curl, ncat; short form
 	bash e2e/run.sh short
 
@@ -62,6 +66,9 @@ e2e-long: build ## the same, as long as it takes
 
 bench: build ## ratios against the physical limit and a peer, in one alternating run
 	bash bench/run.sh
+
+tail-matrix: build ## what this program and peers lose and repeat when files are rotated: docs/tail-matrix.md
+	go run ./bench -tail-matrix
 
 image: ## the container image, where Docker runs
 	docker build --build-arg VERSION=$(VERSION) -t millrace:$(VERSION) -t millrace:latest .
@@ -76,5 +83,5 @@ packages: ## .deb, .rpm and .apk for each of ARCHES, in dist
 		done; \
 	done
 
-.PHONY: help run build test race fuzz crash crash-short check tools docs e2e e2e-long bench image packages
+.PHONY: help run build test race fuzz crash crash-short check tools docs ledger e2e e2e-long bench tail-matrix image packages
 .DEFAULT_GOAL := help

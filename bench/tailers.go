@@ -36,7 +36,7 @@ func (s *stage) tailers() []tailer {
 		}})
 	}
 	if bin, err := exec.LookPath("rsyslogd"); err == nil {
-		all = append(all, tailer{"rsyslog", "imfile (inotify, state written each second), omfile", func(dir string) (*proc, error) { return startImfile(dir, bin) }})
+		all = append(all, tailer{"rsyslog", "imfile (inotify, state written after every line), main queue in memory as by default, omfile", func(dir string) (*proc, error) { return startImfile(dir, bin) }})
 	}
 	if root := filepath.Join(e2eHome(), "syslog-ng"); exists(filepath.Join(root, "usr", "sbin", "syslog-ng")) {
 		all = append(all, tailer{"syslog-ng", "wildcard-file, flow control, file", func(dir string) (*proc, error) { return startWildcard(dir, root) }})

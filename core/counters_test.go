@@ -108,12 +108,12 @@ func TestChannelCounts(t *testing.T) {
 // asked counts how often a channel is asked, and says when that is too often.
 type asked struct {
 	core.Channel
-	n    int
+	n    atomic.Int64
 	most func()
 }
 
 func (a *asked) TryClaim(room core.Size) (core.PutTx, error) {
-	if a.n++; a.n == 10000 {
+	if a.n.Add(1) == 10000 {
 		a.most()
 	}
 	return a.Channel.TryClaim(room)
@@ -140,8 +140,8 @@ func TestWaitWithoutKeepAlive(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if c := node.Cells; ch.n < 10 || ch.n > 1000 || c.EventPutAttempt.Load() != int64(ch.n) || c.EventPutSuccess.Load() != 2 {
-			t.Errorf("asked %d times in a second; %d attempts, %d put", ch.n, c.EventPutAttempt.Load(), c.EventPutSuccess.Load())
+		if c, n := node.Cells, ch.n.Load(); n < 10 || n > 1000 || c.EventPutAttempt.Load() != n || c.EventPutSuccess.Load() != 2 {
+			t.Errorf("asked %d times in a second; %d attempts, %d put", n, c.EventPutAttempt.Load(), c.EventPutSuccess.Load())
 		}
 		got := drainAll(t, ch)
 		if err := <-sent; err != nil {

@@ -157,7 +157,7 @@ func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
 	u.runner = &SinkRunner{
 		Name: c.name(), Log: a.w.Log.With("sink", c.name()), Sink: sink,
 		Channel: ch, Dead: channelOf(c.deadLetter(), channels),
-		Take: Take{Events: batch}, Cells: cells, taps: &a.taps,
+		Take: Take{Events: batch, Linger: c.first().Keys.LingerTime()}, Cells: cells, taps: &a.taps,
 	}
 	return u
 }

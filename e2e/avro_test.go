@@ -34,8 +34,8 @@ func TestAvro(t *testing.T) {
 	}
 	for _, batch := range []int{1, 100, 10000} {
 		n := pick(2000, 20000)
-		if batch > n {
-			n = pick(12000, 60000)
+		if batch > 1 {
+			n = pick(12000, 300000)
 		}
 		sent := lines("avro", n)
 		check := func(t *testing.T, dir string) {

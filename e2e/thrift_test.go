@@ -34,8 +34,8 @@ func thriftEnv(t *testing.T, dir string, batch int) vars {
 func TestThrift(t *testing.T) {
 	for _, batch := range []int{1, 100, 10000} {
 		n := pick(2000, 20000)
-		if batch > n {
-			n = pick(12000, 60000)
+		if batch > 1 {
+			n = pick(12000, 300000)
 		}
 		sent := lines("thrift", n)
 		check := func(t *testing.T, dir string) {

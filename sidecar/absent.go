@@ -41,16 +41,10 @@ func absent() []core.Absent {
 			"com.github.ningg.flume.source.SpoolDirectoryTailFileSource"),
 
 		// Channels.
-		no(channel, "not in this version yet; use the file channel, with a Kafka sink or source at its end",
-			"kafka", pkg+"channel.kafka.KafkaChannel"),
 		no(channel, "use the file channel, which is durable and faster",
 			"jdbc", pkg+"channel.jdbc.JdbcChannel"),
 		no(channel, "Flume has it for its own tests: use the memory channel",
 			"pseudotxn", pkg+"channel.PseudoTxnMemoryChannel"),
-
-		// Sinks that come in later versions.
-		no(sink, "not in this version yet; until then write with file_roll",
-			"s3"),
 
 		// Sinks that do not.
 		no(sink, "write files for an external Hive table, with hdfs",

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/connectors/netcat"
 	"github.com/millrace/millrace/connectors/null"
 	"github.com/millrace/millrace/connectors/regex"
+	"github.com/millrace/millrace/connectors/s3"
 	"github.com/millrace/millrace/connectors/seq"
 	"github.com/millrace/millrace/connectors/spooldir"
 	"github.com/millrace/millrace/connectors/stdin"
@@ -56,6 +57,7 @@ func Catalog() *core.Catalog {
 			memory.Channel,
 			file.Channel,
 			spillable.Channel,
+			kafka.Channel,
 		},
 		Sinks: []core.Type[core.Sink]{
 			avro.Sink,
@@ -65,6 +67,7 @@ func Catalog() *core.Catalog {
 			kafka.Sink,
 			logger.Sink,
 			null.Sink,
+			s3.Sink,
 			stdout.Sink,
 			thrift.Sink,
 		},

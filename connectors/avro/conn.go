@@ -160,7 +160,7 @@ func (c *conn) deadline(ctx context.Context, d time.Duration) error {
 
 // take takes bytes of the budget for the request that is being read.
 func (c *conn) take(more int) bool {
-	if !c.budget.take(int64(more), c.held) {
+	if !c.budget.Take(int64(more), c.held) {
 		return false
 	}
 	c.held += int64(more)
@@ -184,7 +184,7 @@ func (c *conn) takeHeaders(bytes int) error {
 
 // done gives back what the request that is being read has of the budget.
 func (c *conn) done() {
-	c.budget.give(c.held)
+	c.budget.Give(c.held)
 	c.held = 0
 }
 
@@ -281,7 +281,7 @@ func (c *conn) store(r *request) {
 	} else {
 		r.b.Release()
 	}
-	c.budget.give(r.held) // before the answer, which may bring the next request at once
+	c.budget.Give(r.held) // before the answer, which may bring the next request at once
 	if err == nil {
 		if r.method == rpc.Append {
 			c.env.Metrics.AppendAccepted.Add(1)

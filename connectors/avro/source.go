@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -43,7 +42,7 @@ type source struct {
 	ln     net.Listener
 	secure *tls.Config // nil: no TLS
 	known  *rpc.Known
-	quiet  struct{ accept, handshake, denied, malformed, broken, failed sample.Log }
+	quiet  struct{ handshake, denied, malformed, broken, failed sample.Log }
 	denied *metric.Extra
 	failed *metric.Extra
 }
@@ -119,35 +118,16 @@ func (s *source) Close() error {
 func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	late, cancel := core.LateContext(ctx)
 	defer cancel()
-	v := &service{source: s, out: out, late: late, budget: budget{max: s.maxPending}}
+	v := &service{source: s, out: out, late: late, budget: accept.Budget{Max: s.maxPending}}
 	// The listener is closed to end Accept; the socket itself may outlive it.
 	defer context.AfterFunc(ctx, func() { _ = s.ln.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	for pause := time.Duration(0); ; {
-		nc, err := s.ln.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = nc.Close() // nothing was said on it
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			cancel()
-			return fmt.Errorf("accept connections: %w", err)
-		case err != nil:
-			// Too many open files, or a peer that is gone: others are served meanwhile.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.quiet.accept.Say(s.env.Log, s.env.Now(), slog.LevelWarn, "accept failed, trying again", slog.Any("error", err))
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-		default:
-			pause = 0
-			conns.Go(func() { v.serve(ctx, nc) })
-		}
+	err := accept.Each(ctx, s.ln, s.env, func(nc net.Conn) { conns.Go(func() { v.serve(ctx, nc) }) })
+	if err != nil {
+		cancel()
 	}
+	return err
 }
 
 // service is one Run of the source.
@@ -155,29 +135,5 @@ type service struct {
 	*source
 	out    core.Outlet
 	late   context.Context // ends when there is no more time to wait for room
-	budget budget
-}
-
-// budget is the bytes of requests in the works.
-type budget struct {
-	max  int64
-	mu   sync.Mutex
-	used int64
-}
-
-// take takes n bytes for a request that has taken held.
-func (b *budget) take(n, held int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.used > held && b.used+n > b.max {
-		return false
-	}
-	b.used += n
-	return true
-}
-
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	b.used -= n
-	b.mu.Unlock()
+	budget accept.Budget
 }

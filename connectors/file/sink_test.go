@@ -304,7 +304,7 @@ func TestKeys(t *testing.T) {
 		{"", "sink.directory: is required"},
 		{"sink.directory=/x", ""},
 		{"sink.directory=/x sink.pathManager=com.example.Mine", "is not a path manager"},
-		{"sink.directory=/x sink.serializer=JSON", "is not a serializer"},
+		{"sink.directory=/x sink.serializer=XML", "is not a serializer"},
 		{"sink.directory=/x sink.rollInterval=often", "rollInterval"},
 	} {
 		keys := map[string]string{}

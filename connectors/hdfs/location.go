@@ -40,7 +40,11 @@ func parseLocation(text string) (l location, err error) {
 			return l, errors.New("a file: path has no host: file:///path")
 		}
 	case "s3", "s3a", "s3n":
-		return l, fmt.Errorf("%s: is not a file system of Hadoop's here: it will be a sink of its own", l.scheme)
+		bucket, path, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+		if l.authority != "" {
+			bucket, path = l.authority, strings.TrimPrefix(rest, "/")
+		}
+		return l, fmt.Errorf("%s: is the sink s3 here, with the same keys: type = s3, s3.path = s3://%s/%s, and s3. for hdfs. in the other keys", l.scheme, bucket, path)
 	default:
 		return l, fmt.Errorf("%s: is not supported: there are hdfs: and file:", l.scheme)
 	}
@@ -118,28 +122,5 @@ func hadoopConf(dir string) (hadoopconf.HadoopConf, error) {
 	return hadoopconf.HadoopConf{}, nil
 }
 
-// clean makes of a path with headers in it one that HDFS takes: ".." and "."
-// are no steps, and ':' and control characters, which HDFS refuses in names,
-// become '_'.
-func clean(p string) string {
-	var b strings.Builder
-	for part := range strings.SplitSeq(p, "/") {
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			part = "__"
-		}
-		b.WriteByte('/')
-		for _, r := range part {
-			if r == ':' || r < ' ' || r == 0x7F || r == '\uFFFD' {
-				r = '_'
-			}
-			b.WriteRune(r)
-		}
-	}
-	if b.Len() == 0 {
-		return "/"
-	}
-	return b.String()
-}
+// clean makes of a path with headers in it one that HDFS takes.
+func clean(p string) string { return roll.Clean(p, ":") }

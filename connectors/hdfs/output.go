@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/filetype"
 	"github.com/millrace/millrace/core"
 )
 
@@ -29,7 +30,7 @@ type output struct {
 	bucket *bucket
 	stream string // of its mark
 	w      writer // nil: closed, at a commit point
-	enc    encoder
+	enc    filetype.Encoder
 	buf    []byte // encoded, not yet written
 
 	written int64 // its length, with buf
@@ -84,7 +85,7 @@ func (s *sink) begin(ctx context.Context, b *bucket, l *lease) error {
 		s.endOldest()
 	}
 	for {
-		o := &output{bucket: b, enc: s.newEncoder(), opened: time.Now()}
+		o := &output{bucket: b, enc: s.encoding.New(s.env.Now), opened: time.Now()}
 		s.names(b, o)
 		// Who records a name will remove what has it: so it must be nobody's.
 		taken, err := s.taken(&o.state)

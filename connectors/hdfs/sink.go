@@ -12,10 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/filetype"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/metric"
 )
 
 // Sink is the catalogue entry.
@@ -32,14 +32,13 @@ const (
 
 type sink struct {
 	where       location
-	prefix      roll.Template
 	suffix      string
 	inUsePrefix string
 	inUseSuffix string
 	emptySuffix bool
-	clock       roll.Clock
+	target      roll.Target
 	limits      roll.Limits
-	encoding    encoding
+	encoding    filetype.Config
 	batch       int
 	maxOpen     int
 
@@ -55,8 +54,6 @@ type sink struct {
 	stream    string // what the streams of marks begin with
 	extension string
 	session   *session
-	noTime    *metric.Extra
-	saidTime  bool
 
 	life      context.Context // of what goes on in the background
 	die, stop context.CancelFunc
@@ -73,7 +70,6 @@ type sink struct {
 	buffered  int                  // bytes in the buffers of those
 	leases    []*lease             // with events that are not acked, in order
 	forgotten []string             // streams whose marks the next ack drops
-	target    []byte
 }
 
 // Keys implements core.Component.
@@ -83,21 +79,21 @@ func (s *sink) Keys(k *conf.Keys) {
 		s.where, err = parseLocation(text)
 		return err
 	}).Required()
-	s.prefix.Key(k, "hdfs.filePrefix", "FlumeData", "What the names of files begin with.")
+	s.target.Prefix.Key(k, "hdfs.filePrefix", "FlumeData", "What the names of files begin with.")
 	k.String(&s.suffix, "hdfs.fileSuffix", "", "What the names of files end with, such as .log; in place of the codec's own.")
 	k.String(&s.inUsePrefix, "hdfs.inUsePrefix", "", "What the name of a file begins with while it is written.")
 	k.String(&s.inUseSuffix, "hdfs.inUseSuffix", ".tmp", "What the name of a file ends with while it is written.")
 	k.Bool(&s.emptySuffix, "hdfs.emptyInUseSuffix", false, "No inUseSuffix.")
-	s.limits.Keys(k, "hdfs.")
+	s.limits.Keys(k, "hdfs.", roll.Flume)
 	k.Batch(&s.batch, "hdfs.batchSize", 100, "Events taken at once; a compressed file has a member, or block, for each such batch.")
-	s.encoding.keys(k)
+	s.encoding.Keys(k, "hdfs.", filetype.SequenceFile)
 	k.Int(&s.maxOpen, "hdfs.maxOpenFiles", 5000, "Files that are open at a time; one more closes the one that got no event for the longest time.").Must(conf.Min(1))
 	k.Millis(&s.callTimeout, "hdfs.callTimeout", 30*time.Second, "How long one call may take: connect, open, write, close, rename. 0: as long as it takes.")
 	k.Millis(&s.commitInterval, "hdfs.commitInterval", 10*time.Second, "How long events may wait in an open file for the next commit point, where it is closed and opened again to append; 0: until it ends.").Must(conf.Min(0))
 	k.Int(&s.threads, "hdfs.threadsPoolSize", 10, "Files that are closed at the same time.").Must(conf.Range(1, 1000))
 	k.Int(&s.tries, "hdfs.closeTries", math.MaxInt32, "How often it is tried to finish a file whose writer has failed, and to rename one; 0: endlessly.")
 	k.Seconds(&s.retryInterval, "hdfs.retryInterval", 180*time.Second, "The longest pause between these tries, which begin with 1 s; 0: one try.")
-	s.clock.Keys(k, "hdfs.")
+	s.target.Clock.Keys(k, "hdfs.")
 	k.String(&s.access.principal, "hdfs.kerberosPrincipal", "", "Who to be for Kerberos: name@REALM or name/_HOST@REALM.")
 	k.String(&s.access.keytab, "hdfs.kerberosKeytab", "", "File with the key of the principal.")
 	k.String(&s.access.nameNode, "hdfs.nameNodePrincipal", "", "The name node's principal, such as nn/_HOST; Hadoop's dfs.namenode.kerberos.principal by default.")
@@ -128,10 +124,6 @@ func (s *sink) check(r *conf.Report) {
 		s.retryInterval, s.tries = time.Second, 1
 		r.Warn("hdfs.retryInterval", "means one try")
 	}
-	for _, l := range [...]*time.Duration{&s.limits.Interval, &s.limits.Idle} {
-		*l = max(*l, 0)
-	}
-	s.limits.Size, s.limits.Count = max(s.limits.Size, 0), max(s.limits.Count, 0)
 	for key, text := range map[string]string{"hdfs.fileSuffix": s.suffix, "hdfs.inUsePrefix": s.inUsePrefix, "hdfs.inUseSuffix": s.inUseSuffix} {
 		if strings.ContainsAny(text, "/:") {
 			r.Error(key, "%q is not a part of a file's name in HDFS", text)
@@ -152,7 +144,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		s.inUseSuffix = ""
 	}
 	if s.extension = s.suffix; s.extension == "" {
-		s.extension = s.encoding.extension()
+		s.extension = s.encoding.Extension()
 	}
 	dial := s.connect
 	switch {
@@ -170,10 +162,11 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		_ = f.Close() // nothing was written
 	}
 	s.session = &session{dial: dial, timeout: s.callTimeout}
-	s.noTime = env.Metrics.Counter("events_without_time_total", "Events whose header timestamp is no time, in a path that shows it: they went by the time of delivery.")
+	s.target.Path = s.where.path
+	s.target.Open(env, "hdfs.")
 	s.lock, s.wake, s.slots = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, s.threads)
 	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
-	s.open, s.buffered, s.leases, s.forgotten, s.saidTime = 0, 0, nil, nil, false
+	s.open, s.buffered, s.leases, s.forgotten = 0, 0, nil, nil
 	s.life, s.die = context.WithCancel(context.Background())
 	ctx, stop := context.WithCancel(s.life)
 	s.stop = stop
@@ -290,28 +283,14 @@ func (s *sink) fit(o *output, events []core.Event) int {
 
 // bucketOf returns where n events with these headers go.
 func (s *sink) bucketOf(h core.Headers, now time.Time, n int) *bucket {
-	var at roll.Moment
-	if s.where.path.Timed() || s.prefix.Timed() {
-		var err error
-		if at, err = s.clock.Of(h, now); err != nil {
-			s.noTime.Add(int64(n))
-			if !s.saidTime {
-				s.saidTime = true
-				s.env.Log.Warn("event goes by the time of delivery: use a timestamp interceptor, or hdfs.useLocalTimeStamp", "error", err)
-			}
-		}
-	}
-	s.target = s.where.path.Append(s.target[:0], h, at)
-	split := len(s.target)
-	s.target = append(s.target, 0)
-	s.target = s.prefix.Append(s.target, h, at)
-	if b := s.buckets[string(s.target)]; b != nil {
+	target, split := s.target.Of(h, now, n)
+	if b := s.buckets[string(target)]; b != nil {
 		return b
 	}
 	if len(s.buckets) >= s.maxOpen {
 		s.forgetBucket()
 	}
-	key := string(s.target)
+	key := string(target)
 	b := &bucket{key: key, dir: clean(key[:split]), prefix: strings.TrimPrefix(clean(key[split+1:]), "/")}
 	s.buckets[key] = b
 	return b
@@ -461,13 +440,8 @@ func keep[T any](list []T, ok func(T) bool) []T {
 
 // Place implements core.Placer: the directory, and what the names of files in it begin with.
 func (s *sink) Place(e core.Event, now time.Time) (string, error) {
-	var at roll.Moment
-	if s.where.path.Timed() || s.prefix.Timed() {
-		at, _ = s.clock.Of(e.Headers, now) // without a time of its own it goes by that of delivery
-	}
-	dir := clean(string(s.where.path.Append(nil, e.Headers, at)))
-	prefix := clean(string(s.prefix.Append(nil, e.Headers, at)))
-	place := strings.TrimSuffix(dir, "/") + prefix
+	dir, prefix := s.target.Place(e.Headers, now)
+	place := strings.TrimSuffix(clean(dir), "/") + clean(prefix)
 	if s.where.authority != "" {
 		place = s.where.scheme + "://" + s.where.authority + place
 	}

@@ -6,30 +6,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/millrace/millrace/core"
 )
-
-// budget bounds the bytes of all bodies in the works.
-type budget struct {
-	max  int64
-	used atomic.Int64
-}
-
-// take reports whether n more bytes may be used by a request that has held so
-// far. A request alone always may.
-func (b *budget) take(n, held int64) bool {
-	if used := b.used.Add(n); used > b.max && used > n+held {
-		b.used.Add(-n)
-		return false
-	}
-	return true
-}
-
-func (b *budget) give(n int64) { b.used.Add(-n) }
 
 const (
 	firstBlock  = 4 << 10
@@ -49,7 +30,7 @@ func (v *service) read(r io.Reader, size, limit int64) (blk *core.Block, n int, 
 	for next := first; ; next = max(secondBlock, 4*held) {
 		room := min(next, limit+1) // one byte more, to see whether there is one
 		grown := core.NewBlock(int(max(room, 1)))
-		if !v.budget.take(int64(len(grown.Buf))-held, held) {
+		if !v.budget.Take(int64(len(grown.Buf))-held, held) {
 			grown.Release()
 			if blk != nil {
 				blk.Release()

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/millrace/millrace/connectors/internal/accept"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
@@ -23,7 +24,7 @@ type service struct {
 	hard     context.Context // ends when there is no more time to wait for room
 	works    *works
 	slots    chan struct{} // one for each request that may be stored now
-	budget   budget
+	budget   accept.Budget
 	keys     *gate
 	decoders sync.Pool // *decoder
 	unzips   sync.Pool // *gzip.Reader
@@ -35,7 +36,7 @@ type service struct {
 func newService(s *source, out core.Outlet, hard context.Context) *service {
 	v := &service{
 		source: s, out: out, hard: hard, works: newWorks(), slots: make(chan struct{}, s.workers),
-		budget: budget{max: s.maxPending}, keys: newGate(s.users, s.tokens),
+		budget: accept.Budget{Max: s.maxPending}, keys: newGate(s.users, s.tokens),
 	}
 	v.cut = s.env.Metrics.Counter("blobs_cut_total", "Bodies of which only the first maxBlobLength bytes were taken.")
 	return v
@@ -74,7 +75,7 @@ func (v *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b, held, f := v.receive(r)
 	if f != nil {
-		v.budget.give(held) // before the answer, which may bring the next request at once
+		v.budget.Give(held) // before the answer, which may bring the next request at once
 		if !f.unread {
 			v.env.Metrics.EventReadFail.Add(1)
 		}
@@ -83,13 +84,13 @@ func (v *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !v.works.store() {
 		b.Release()
-		v.budget.give(held)
+		v.budget.Give(held)
 		v.answer(w, r, errStopping)
 		return
 	}
 	defer v.works.stored()
 	f = v.store(b)
-	v.budget.give(held)
+	v.budget.Give(held)
 	v.answer(w, r, f)
 }
 

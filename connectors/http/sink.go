@@ -30,6 +30,7 @@ type sink struct {
 	rules               rules
 
 	batch, concurrency int
+	linger             time.Duration
 	format             string
 	doc                document
 	bulk               bulk
@@ -42,6 +43,7 @@ type sink struct {
 	maxRequest          int64
 	maxAnswer           int64
 	maxWait             time.Duration
+	attempts            int
 	tls                 tlsconf.Client
 
 	env       core.Env
@@ -55,6 +57,7 @@ type sink struct {
 	cut       context.CancelFunc // ends what is in flight
 	notBefore atomic.Int64       // epoch ns: the far end asked not to be asked again before
 	waits     sample.Log
+	poison    *poison
 
 	requests, failed, empty, mangled *metric.Extra
 }
@@ -88,6 +91,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	s.rules.keys(k)
 
 	k.Batch(&s.batch, "batchSize", 1, "Events taken in one transaction; all formats but body send them in one request.").Since("1.0")
+	k.Linger(&s.linger, "batchTimeout", "How long to wait for a batch to fill after its first event; 0: what is there is sent.").Since("1.0")
 	k.String(&s.format, "format", formatBody,
 		"What a request holds. body: the body of one event; lines: bodies, each ended by a newline; json_lines, json_array: documents, see document; "+
 			"flume_json: what Flume's http source takes; elasticsearch_bulk: documents for _bulk; loki: a push to Loki.").
@@ -106,6 +110,9 @@ func (s *sink) Keys(k *conf.Keys) {
 	k.Bytes(&s.maxRequest, "maxRequestBytes", 4<<20, "Longest request before compression; a batch that is longer is sent in several. One event alone may be longer.").Must(conf.Min(1)).Since("1.0")
 	k.Bytes(&s.maxAnswer, "maxResponseBytes", 16<<20, "Longest answer to elasticsearch_bulk that is read; of others only the beginning is.").Must(conf.Min(1024)).Since("1.0")
 	k.Millis(&s.maxWait, "maxRetryAfter", 5*time.Minute, "Longest time that a Retry-After of the far end is heeded; 0: it is not.").Must(conf.Min(0)).Since("1.0")
+	k.Int(&s.attempts, "maxAttempts", 0,
+		"How often a request is answered 5xx, other than 502 to 504, before an event in it is taken to be the cause: the request is halved until that event is alone, and it is refused. 0: all is sent again for ever.").
+		Must(conf.Min(0)).Since("1.0")
 	tlsconf.HTTPSKeys(k, &s.tls)
 	k.Check(s.check)
 }
@@ -208,7 +215,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.failed = env.Metrics.Counter("requests_failed_total", "Requests with an answer other than 2xx, or with none.")
 	s.empty = env.Metrics.Counter("events_empty_total", "Events without a body, which formats body and lines do not send.")
 	s.mangled = env.Metrics.Counter("bodies_not_utf8_total", "Bodies that were not UTF-8; in JSON, each byte that is not became U+FFFD.")
-	s.transport = newTransport(s, secure)
+	s.transport, s.poison = newTransport(s, secure), newPoison()
 	s.makeHeader()
 	s.closing, s.cut = context.WithCancel(context.Background())
 	s.lanes = make(chan *lane, s.concurrency)

@@ -190,3 +190,42 @@ a1.sinks.d.endpoint = %[1]s
 		}
 	}
 }
+
+// With batchTimeout a request waits for its batch to fill; the order to stop ends the wait.
+func TestBatchTimeout(t *testing.T) {
+	f := newFarEnd(t, takers[formatLines])
+	f.Start()
+	in := strings.NewReplacer("FAR", f.URL).Replace(`
+a1.sources = r
+a1.channels = c
+a1.sinks = k
+a1.sources.r.type = http
+a1.sources.r.channels = c
+a1.sources.r.bind = 127.0.0.1
+a1.sources.r.port = 0
+a1.channels.c.type = memory
+a1.sinks.k.type = http
+a1.sinks.k.channel = c
+a1.sinks.k.endpoint = FAR/logs
+a1.sinks.k.format = lines
+a1.sinks.k.batchSize = 4
+a1.sinks.k.batchTimeout = 1h
+`)
+	_, addr, stop := runAgent(t, in, suite.Deadline)
+	for _, body := range suite.Bodies(0, 6) {
+		res, err := http.Post("http://"+addr, "text/plain", strings.NewReader(body))
+		if err != nil || res.StatusCode != 200 {
+			t.Fatal(res, err)
+		}
+		_ = res.Body.Close()
+	}
+	suite.Eventually(t, "the first four are sent", func() bool { return len(f.seen()) == 4 })
+	stop()
+	var sizes []int
+	for _, r := range f.requests() {
+		sizes = append(sizes, strings.Count(r.body, "\n"))
+	}
+	if !slices.Equal(sizes, []int{4, 2}) || !slices.Equal(f.seen(), suite.Bodies(0, 6)) {
+		t.Errorf("requests of %v events: %q", sizes, f.seen())
+	}
+}

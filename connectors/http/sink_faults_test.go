@@ -49,6 +49,40 @@ func TestPoisonEvent(t *testing.T) {
 	}
 }
 
+// An event at which the far end breaks is sent again as often as maxAttempts
+// says, then found among the others and refused. A far end that is away is
+// waited for, however long.
+func TestPoisonEventBreaksFarEnd(t *testing.T) {
+	for _, code := range []int{500, 507, 503} {
+		f := newFarEnd(t, func(w http.ResponseWriter, g got) []string {
+			if strings.Contains(g.body, "poison") {
+				http.Error(w, "null pointer", code)
+				return nil
+			}
+			return takers[formatLines](w, g)
+		})
+		in := openSink(t, f, map[string]string{"format": formatLines, "maxAttempts": "3"})
+		bodies := suite.Bodies(0, 20)
+		bodies[7] = "poison"
+		for try := 1; try <= 3; try++ {
+			d := deliver(t, in, texts(bodies...)...)
+			switch {
+			case try < 3 || code == 503:
+				if d.rolled == nil || len(d.acked)+len(d.refused) > 0 {
+					t.Errorf("%d, try %d: %+v", code, try, d.fate())
+				}
+			case len(d.acked) != 19 || len(d.refused) != 1 || d.refused[7] == nil:
+				t.Errorf("%d, try %d: acked %v, refused %v, rolled back %v", code, try, d.acked, d.refused, d.rolled)
+			}
+		}
+		bodies[7] = "poison too" // which has all its attempts before it
+		if d := deliver(t, in, texts(bodies...)...); code != 503 && (d.rolled == nil || len(d.refused) > 0) {
+			t.Errorf("%d: the next one: %+v", code, d.fate())
+		}
+		in.Close()
+	}
+}
+
 // What was taken before a failure is not sent again.
 func TestPartOfBatch(t *testing.T) {
 	f := newFarEnd(t, takers[formatLines])

@@ -26,6 +26,7 @@ type lane struct {
 	left    int    // not settled
 	rest    bool   // an answer asked for a pause
 	rests   int    // pauses in a row
+	halving bool   // an event of the transaction was at fault too often
 
 	buf    []byte  // of the request
 	sent   []int32 // the events in it, in its order
@@ -87,7 +88,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (l *lane) begin(tx core.TakeTx) {
 	l.tx, l.events = tx, tx.Batch().Events
-	l.left, l.rest, l.cached = len(l.events), false, false
+	l.left, l.rest, l.cached, l.halving = len(l.events), false, false, false
 	l.settled = slices.Grow(l.settled[:0], l.left)[:l.left]
 	clear(l.settled)
 }
@@ -126,7 +127,7 @@ func (l *lane) request(ctx context.Context, from, to int) error {
 	if err != nil {
 		return err
 	}
-	rule := l.s.rules.of(a.status)
+	rule, blamed := l.judge(a.status)
 	switch {
 	case rule.rollback:
 		l.s.heed(a.retryAfter)
@@ -140,7 +141,7 @@ func (l *lane) request(ctx context.Context, from, to int) error {
 	case a.status/100 == 2:
 		core.CountDelivered(l.tx, rule.count)
 		err = l.accepted()
-	case aboutEvents(a.status) && len(l.sent) > 1:
+	case blamed && len(l.sent) > 1:
 		// One of them is at fault: halve until it is alone.
 		half := int(l.sent[len(l.sent)/2])
 		if err := l.span(ctx, from, half); err != nil {

@@ -47,7 +47,7 @@ func BenchmarkDecode(b *testing.B) {
 		b.Fatal(err)
 	}
 	data := e.finish(nil, codec, producer{1, 1}, 0)
-	s := &source{setTopic: true, topicHeader: "topic"}
+	s := &consumer{setTopic: true, topicHeader: "topic"}
 	s.env.Metrics = &metric.Group{}
 	p := &puller{g: &generation{s: s}}
 	r := s.newReading(topicPartition{"t", 0}, "x", 0, 0)

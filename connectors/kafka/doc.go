@@ -1,9 +1,10 @@
-// Package kafka is the sink into Apache Kafka and the source from it.
+// Package kafka is the sink into Apache Kafka, the source from it, and the channel
+// that keeps events in it.
 //
 // github.com/segmentio/kafka-go brings what is rarely called: the messages for
-// metadata, offsets and producer ids, SASL, and the membership of a consumer
-// group (ConsumerGroup and its Generations, never Reader or Writer). What every
-// record passes is this package's own: record batches are written out of events
+// metadata, offsets, producer ids and groups, and SASL. The membership of a
+// group is this package's own (group.go): kafka-go's can not lead a group that
+// Java's clients are in. So is what every record passes: record batches are written out of events
 // and cut into events without a copy (encode.go, decode.go), and Produce and
 // Fetch are written and read by hand (wire.go) on connections that belong to one
 // user each (client.go).
@@ -31,6 +32,23 @@
 // its channels how far they hold that stream, and so repeats nothing that a crash
 // left stored and not committed. A partition that comes back in the next
 // generation, with the offset that was committed here, goes on where it was.
+//
+// A topic that is deleted and made anew has another id (topics.go), and is then
+// read from its beginning: an offset of the old one says nothing of it.
+//
+// # The channel
+//
+// What the sink writes with (output) and what the source reads with (consumer),
+// with a stash in place of the source's outlet:
+//
+//	puts → writer → producing → topic → consumer → stash → leases → acks → commits
+//
+// The writer takes what all sources have put, writes it as one transaction, and
+// tells them. The stash is the consumer's keeper: what was read waits there in
+// the order in which it came, of all partitions together. A lease is cut from the front; up
+// to where a partition is acked without a gap is committed. When the group comes together
+// again nothing more is given out, sinks are asked for what they hold, and what
+// is of partitions that then are others' is dropped, leases with it.
 //
 // # Formats
 //

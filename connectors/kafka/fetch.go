@@ -23,7 +23,7 @@ func (g *generation) fetch(ctx context.Context) {
 	b := backoff{first: g.s.backoff}
 	for ctx.Err() == nil && g.err == nil && !g.changed && !g.grown {
 		switch failed := g.round(ctx); {
-		case failed != nil && ctx.Err() == nil:
+		case failed != nil && ctx.Err() == nil && g.err == nil:
 			g.s.complain("fetching fails", failed)
 			b.pause(ctx)
 		default:
@@ -47,6 +47,9 @@ func (g *generation) round(ctx context.Context) error {
 		if n == 0 {
 			life = min(life, time.Second) // it may come
 		}
+	}
+	if err := g.again(ctx, topics); err != nil {
+		return err
 	}
 	by := make(map[int32][]*reading)
 	g.s.mu.Lock()
@@ -88,6 +91,42 @@ func (g *generation) round(ctx context.Context) error {
 		g.changed = failed == nil && !slices.Equal(now, g.topics)
 	}
 	return err
+}
+
+// again begins partitions again whose offset is not there, where auto.offset.reset
+// says; and at their beginning those of topics that were deleted and made anew:
+// the offsets that were read are of other records, and all that is there is new.
+func (g *generation) again(ctx context.Context, topics map[string]*topic) error {
+	g.s.mu.Lock()
+	var old []*reading
+	for _, at := range g.sorted() {
+		r, t := g.parts[at], topics[at.topic]
+		if t == nil || int(at.partition) >= len(t.leaders) {
+			continue
+		}
+		if r.topicID == "" {
+			r.topicID = t.id
+		}
+		if r.missing || r.topicID != t.id && t.id != "" {
+			old = append(old, r)
+		}
+	}
+	g.s.mu.Unlock()
+	for _, r := range old {
+		id, reset, what := topics[r.topic].id, g.s.reset, "offset is not there: records may have been deleted before they were read"
+		if id != "" && r.topicID != id {
+			reset, what = "earliest", "topic was deleted and made anew: it is read from its beginning"
+		}
+		start, err := g.begin(ctx, r.topicPartition, reset)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		g.s.env.Log.Warn(what, "partition", r.String(), "offset", r.next, "now", start)
+		next := g.s.newReading(r.topicPartition, newID(), start, -1)
+		next.topicID, next.before = id, r
+		g.take(next)
+	}
+	return nil
 }
 
 // more reports whether a topic has more partitions than are surely shared out.
@@ -162,10 +201,14 @@ func (p *puller) answer(ctx context.Context, a *fetchAnswer) error {
 		switch code := kafkago.Error(part.code); {
 		case part.code == 0:
 			before := r.next
+			p.g.s.mu.Lock()
+			r.end = part.end
+			p.g.s.mu.Unlock()
 			err = p.partition(ctx, r, part, a.block)
 			some = some || r.next > before
 		case code == kafkago.OffsetOutOfRange:
-			err = p.again(ctx, at)
+			r.missing = true // the next round looks whether it is the same topic
+			p.stop.Store(true)
 		default:
 			err = fmt.Errorf("fetch partition %s: %w", r.topicPartition, code)
 		}
@@ -180,20 +223,6 @@ func (p *puller) answer(ctx context.Context, a *fetchAnswer) error {
 		p.g.s.empty.Add(1)
 	}
 	return failed
-}
-
-// again begins a partition anew whose offset is not there.
-func (p *puller) again(ctx context.Context, i int) error {
-	old := p.parts[i]
-	start, err := p.g.begin(ctx, old.topicPartition)
-	if err != nil {
-		return fmt.Errorf("offset %d is not there: %w", old.next, err)
-	}
-	p.g.s.env.Log.Warn("offset is not there: records may have been deleted before they were read", "partition", old.topicPartition.String(), "offset", old.next, "now", start)
-	r := p.g.s.newReading(old.topicPartition, newID(), start, -1)
-	p.parts[i] = r
-	p.g.take(r)
-	return nil
 }
 
 // cutting is how records of one partition become batches.
@@ -303,6 +332,10 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 			return false
 		}
 	}
+	if s.bare {
+		p.append(b, kv, f, body)
+		return true
+	}
 	p.text = strconv.AppendInt(p.text[:0], f.time, 10)
 	cut := len(p.text)
 	p.text = strconv.AppendInt(p.text, f.offset, 10)
@@ -319,7 +352,12 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 		kv = ifAbsent(kv, s.topicHeader, r.topic)
 	}
 	kv = ifAbsent(kv, "partition", r.number)
-	kv = ifAbsent(kv, "offset", numbers[cut:])
+	p.append(b, ifAbsent(kv, "offset", numbers[cut:]), f, body)
+	return true
+}
+
+// append appends the event, with the record's key.
+func (p *puller) append(b *core.Batch, kv []core.Header, f *fetched, body []byte) {
 	if f.key != nil {
 		kv = set(kv, "key", string(f.key))
 	}
@@ -327,7 +365,6 @@ func (p *puller) event(b *core.Batch, r *reading, f *fetched) bool {
 	b.Events[len(b.Events)-1].Pos = f.offset + 1
 	clear(kv)
 	p.kv = kv
-	return true
 }
 
 func ifAbsent(kv []core.Header, key, value string) []core.Header {
@@ -357,15 +394,16 @@ func (g *generation) send(ctx context.Context, r *reading, b *core.Batch) error 
 	before := r.sent
 	r.sent = pos
 	g.s.mu.Unlock()
-	err := g.out.Send(ctx, b, func(err error) {
-		if err != nil {
-			return // the channel is closing: it comes again
-		}
-		g.s.mu.Lock()
-		r.done = max(r.done, pos)
-		g.s.mu.Unlock()
-		g.s.wake()
-	})
+	var err error
+	if g.s.keeper != nil {
+		err = g.s.keeper.hold(ctx, r, b)
+	} else {
+		err = g.out.Send(ctx, b, func(err error) {
+			if err == nil { // else the channel is closing: it comes again
+				g.s.delivered(r, pos)
+			}
+		})
+	}
 	if err == nil {
 		return nil
 	}

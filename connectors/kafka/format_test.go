@@ -316,6 +316,30 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte, version int16) {
 		_, _ = readFetched(data, version)
 		_, _ = readProduced(data, version)
+		_, _ = readTopics(data)
+	})
+}
+
+// What another member of the group says is not to be believed either.
+func FuzzGroup(f *testing.F) {
+	f.Add(appendSubscription(nil, []string{"a", "b"}))
+	f.Add(appendAssignment(nil, map[string][]int{"t": {0, 2}}))
+	f.Add([]byte{0, 1, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 1, 0, 0, 0, 5}) // Java's, with what it owned
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if topics, _, err := readSubscription(data); err == nil {
+			if again, _, err := readSubscription(appendSubscription(nil, topics)); err != nil || !slices.Equal(again, topics) {
+				t.Fatalf("%q became %q, %v", topics, again, err)
+			}
+		}
+		if parts, err := readAssignment(data); err == nil {
+			for name, list := range parts {
+				for _, p := range list {
+					if p < 0 {
+						t.Fatalf("%s: partition %d", name, p)
+					}
+				}
+			}
+		}
 	})
 }
 

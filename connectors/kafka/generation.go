@@ -22,12 +22,16 @@ import (
 // reading is how far one partition is read. It outlives the generations of the group.
 type reading struct {
 	topicPartition
-	number string // of the partition
-	stream string // of the batches
-	id     string // end of stream, kept in the group's commits
-	next   int64  // to fetch; what is before was sent. Of the fetching goroutine.
+	number  string   // of the partition
+	stream  string   // of the batches
+	id      string   // end of stream, kept in the group's commits
+	topicID string   // of the topic that it reads; empty: not known yet
+	missing bool     // next is not there; of the fetching goroutine
+	before  *reading // whose place it took because its offset was not there
+	next    int64    // to fetch; what is before was sent. Of the fetching goroutine.
 
-	// Under source.mu.
+	// Under consumer.mu.
+	end       int64 // offset after the last record, as it was last heard
 	done      int64 // what is before is stored
 	committed int64 // -1: nothing
 	sent      int64 // next, for whoever does not fetch
@@ -35,9 +39,9 @@ type reading struct {
 
 // generation is the time between two rebalances: who reads what is fixed.
 type generation struct {
-	s      *source
-	gen    *kafkago.Generation
-	out    core.Outlet
+	s      *consumer
+	turn   *turn
+	out    core.Outlet // nil: there is a keeper
 	topics []string
 	sizes  map[string]int // partitions by topic that are surely shared out
 	parts  map[topicPartition]*reading
@@ -45,7 +49,7 @@ type generation struct {
 	rested  chan struct{} // closed when nothing more is sent because the run has ended
 	over    chan struct{} // closed when the group has gone on
 	leaving atomic.Bool   // the source leaves the group: nobody waits
-	lost    bool          // commits are refused; under source.mu
+	lost    bool          // commits are refused; under consumer.mu
 	err     error         // ends the run; set before over or rested is closed
 	changed bool          // there are other topics; likewise
 	grown   bool          // a topic has more partitions; likewise
@@ -55,9 +59,9 @@ type generation struct {
 // need not come again.
 const grace = 2 * time.Second
 
-func newGeneration(s *source, gen *kafkago.Generation, out core.Outlet, topics []string, sizes map[string]int) *generation {
+func newGeneration(s *consumer, t *turn, out core.Outlet, topics []string, sizes map[string]int) *generation {
 	return &generation{
-		s: s, gen: gen, out: out, topics: topics, sizes: sizes, parts: make(map[topicPartition]*reading),
+		s: s, turn: t, out: out, topics: topics, sizes: sizes, parts: make(map[topicPartition]*reading),
 		rested: make(chan struct{}), over: make(chan struct{}),
 	}
 }
@@ -72,6 +76,10 @@ func (g *generation) run(ctx, gone context.Context) {
 	for b := (backoff{first: g.s.backoff}); work.Err() == nil; b.pause(work) {
 		err := g.assign(work)
 		if err == nil {
+			if g.s.keeper != nil {
+				g.s.forget(g.parts)
+				g.s.keeper.keep(g.parts)
+			}
 			break
 		}
 		if errors.Is(err, errNoOffset) {
@@ -86,6 +94,9 @@ func (g *generation) run(ctx, gone context.Context) {
 	var commits sync.WaitGroup
 	commits.Go(func() { g.commits(stop) })
 	g.fetch(work)
+	if g.s.keeper != nil {
+		g.s.keeper.pause()
+	}
 	if ctx.Err() != nil && gone.Err() == nil && g.err == nil {
 		g.commit() // what is stored by now; a crash after Run shall not repeat it
 		close(g.rested)
@@ -115,6 +126,9 @@ func (g *generation) settle() {
 }
 
 func (g *generation) outstanding() bool {
+	if g.s.keeper != nil {
+		return g.s.keeper.busy()
+	}
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	for _, r := range g.parts {
@@ -125,7 +139,7 @@ func (g *generation) outstanding() bool {
 	return false
 }
 
-// sorted are the partitions in the order of requests. source.mu is held.
+// sorted are the partitions in the order of requests. consumer.mu is held.
 func (g *generation) sorted() []topicPartition {
 	all := make([]topicPartition, 0, len(g.parts))
 	for at := range g.parts {
@@ -147,13 +161,9 @@ var errNoOffset = errors.New("there is no offset to begin at, and auto.offset.re
 // assign makes the readings of what is assigned.
 func (g *generation) assign(ctx context.Context) error {
 	req := &offsetfetch.Request{GroupID: g.s.group}
-	for topic, parts := range g.gen.Assignments {
-		t := offsetfetch.RequestTopic{Name: topic}
-		for _, p := range parts {
-			t.PartitionIndexes = append(t.PartitionIndexes, int32(p.ID))
-		}
+	for topic, parts := range g.turn.parts {
 		if len(parts) > 0 {
-			req.Topics = append(req.Topics, t)
+			req.Topics = append(req.Topics, offsetfetch.RequestTopic{Name: topic, PartitionIndexes: parts})
 		}
 	}
 	if len(req.Topics) == 0 {
@@ -198,20 +208,26 @@ func (g *generation) resume(ctx context.Context, at topicPartition, offset int64
 		return nil
 	}
 	g.s.mu.Unlock()
-	id, ours := strings.CutPrefix(metadata, marker)
-	if !ours || id == "" || offset < 0 {
+	id, topicID := "", ""
+	if text, ours := strings.CutPrefix(metadata, marker); ours && offset >= 0 {
+		id, topicID, _ = strings.Cut(text, " ")
+	}
+	if id == "" {
 		id = newID()
 	}
 	start := offset
 	if offset < 0 {
 		var err error
-		if start, err = g.begin(ctx, at); err != nil {
+		if start, err = g.begin(ctx, at, g.s.reset); err != nil {
 			return err
 		}
 	}
 	r = g.s.newReading(at, id, start, offset)
-	if held, ok := g.out.Position(r.stream); ok && held > start {
-		r.next, r.sent, r.done = held, held, held
+	r.topicID = topicID
+	if g.out != nil {
+		if held, ok := g.out.Position(r.stream); ok && held > start {
+			r.next, r.sent, r.done = held, held, held
+		}
 	}
 	g.take(r)
 	return nil
@@ -223,7 +239,7 @@ func (g *generation) take(r *reading) {
 	old := g.s.parts[r.topicPartition]
 	g.s.parts[r.topicPartition], g.parts[r.topicPartition] = r, r
 	g.s.mu.Unlock()
-	if old != nil && old.stream != r.stream {
+	if old != nil && old.stream != r.stream && g.out != nil {
 		g.out.Forget(old.stream)
 	}
 	g.s.wake()
@@ -231,7 +247,7 @@ func (g *generation) take(r *reading) {
 
 func newID() string { return rand.Text()[:12] }
 
-func (s *source) newReading(at topicPartition, id string, start, committed int64) *reading {
+func (s *consumer) newReading(at topicPartition, id string, start, committed int64) *reading {
 	return &reading{
 		topicPartition: at, number: fmt.Sprint(at.partition), id: id, stream: fmt.Sprintf("kafka/%s/%s/%s", s.group, at, id),
 		next: start, sent: start, done: start, committed: committed,
@@ -239,9 +255,9 @@ func (s *source) newReading(at topicPartition, id string, start, committed int64
 }
 
 // begin asks where to begin in a partition without an offset.
-func (g *generation) begin(ctx context.Context, at topicPartition) (int64, error) {
+func (g *generation) begin(ctx context.Context, at topicPartition, reset string) (int64, error) {
 	when := kafkago.LastOffset
-	switch g.s.reset {
+	switch reset {
 	case "earliest":
 		when = kafkago.FirstOffset
 	case "none":
@@ -297,7 +313,7 @@ func (g *generation) commits(stop <-chan struct{}) {
 
 // commit commits once.
 func (g *generation) commit() {
-	req := &offsetcommit.Request{GroupID: g.s.group, GenerationID: g.gen.ID, MemberID: g.gen.MemberID, RetentionTimeMs: -1}
+	req := &offsetcommit.Request{GroupID: g.s.group, GenerationID: g.turn.id, MemberID: g.turn.member, RetentionTimeMs: -1}
 	dirty := make(map[topicPartition]int64)
 	g.s.mu.Lock()
 	for at, r := range g.parts {
@@ -315,7 +331,7 @@ func (g *generation) commit() {
 		}
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: marker + g.parts[at].id,
+			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: strings.TrimSuffix(marker+g.parts[at].id+" "+g.parts[at].topicID, " "),
 		})
 	}
 	lost := g.lost

@@ -77,13 +77,28 @@ const (
 	reporters   = "has no effect: the agent has metrics of its own"
 )
 
+// serversKey binds the brokers, of which there is one list for all connections of a component.
+func serversKey(k *conf.Keys, servers *[]string, old ...string) {
+	k.Commas(servers, "kafka.bootstrap.servers", "Brokers to begin with, as host:port; one that answers is enough, two are safer.").Alias(old...)
+	k.Check(func(r *conf.Report) {
+		if len(*servers) == 0 {
+			text := "is required"
+			if r.IsSet("zookeeperConnect") {
+				text += ": brokers are not looked up in ZooKeeper (zookeeperConnect)"
+			}
+			r.Error("kafka.bootstrap.servers", "%s", text)
+		}
+		for _, s := range *servers {
+			if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+				r.Error("kafka.bootstrap.servers", "%q is not host:port", s)
+			}
+		}
+	})
+}
+
 // keys binds them.
-func (c *connection) keys(k *conf.Keys, prefix, oldServers string) {
+func (c *connection) keys(k *conf.Keys, prefix string) {
 	c.prefix = prefix
-	servers := k.Commas(&c.servers, "kafka.bootstrap.servers", "Brokers to begin with, as host:port; one that answers is enough, two are safer.")
-	if oldServers != "" {
-		servers.Alias(oldServers)
-	}
 	p := func(name string) string { return prefix + name }
 	k.String(&c.clientID, p("client.id"), "", "Name by which brokers log this client and limit it; absent: millrace and the component's name.")
 	k.String(&c.protocol, p("security.protocol"), plaintext, "TLS with SSL and SASL_SSL, a login with SASL_PLAINTEXT and SASL_SSL.").
@@ -132,18 +147,6 @@ func (c *connection) checkRest(r *conf.Report) {
 }
 
 func (c *connection) check(r *conf.Report) {
-	if len(c.servers) == 0 {
-		text := "is required"
-		if r.IsSet("zookeeperConnect") {
-			text += ": brokers are not looked up in ZooKeeper (zookeeperConnect)"
-		}
-		r.Error("kafka.bootstrap.servers", "%s", text)
-	}
-	for _, s := range c.servers {
-		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
-			r.Error("kafka.bootstrap.servers", "%q is not host:port", s)
-		}
-	}
 	c.tls.Java(r, c.prefix, c.protocol == ssl || c.protocol == saslSSL)
 	c.checkRest(r)
 	login := c.protocol == saslPlaintext || c.protocol == saslSSL

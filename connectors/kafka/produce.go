@@ -15,9 +15,9 @@ import (
 	"github.com/millrace/millrace/core"
 )
 
-// producing delivers the transactions of a sink, one after the other.
+// producing writes transactions, one after the other.
 type producing struct {
-	s         *sink
+	s         *output
 	c         *client
 	acks      int16
 	topics    map[string]*known
@@ -50,7 +50,6 @@ type queue struct {
 // transaction is one on its way.
 type transaction struct {
 	p       *producing
-	tx      core.TakeTx
 	events  []core.Event
 	names   []string // topic by event; empty: refused
 	acked   []int32
@@ -62,7 +61,7 @@ type transaction struct {
 	now     int64
 }
 
-func newProducing(s *sink, c *client) *producing {
+func newProducing(s *output, c *client) *producing {
 	p := &producing{s: s, c: c, acks: -1, topics: make(map[string]*known), lanes: make(map[int32]*lane)}
 	if s.acks == "1" {
 		p.acks = 1
@@ -78,21 +77,31 @@ func (p *producing) forget() {
 
 // deliver ends tx.
 func (p *producing) deliver(ctx context.Context, tx core.TakeTx) {
-	t := &transaction{p: p, tx: tx, events: tx.Batch().Events, refused: core.EventErrors{}}
-	if len(t.events) == 0 {
+	if len(tx.Batch().Events) == 0 {
 		tx.Ack(nil)
 		return
 	}
+	p.write(ctx, tx.Batch().Events).end(tx)
+}
+
+// write writes events. What it returns says what became of them.
+func (p *producing) write(ctx context.Context, events []core.Event) *transaction {
+	t := &transaction{p: p, events: events, refused: core.EventErrors{}}
+	began := p.s.env.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.s.timeout)
 	defer cancel()
 	if p.lost {
 		p.forget()
 	}
-	t.now = p.s.env.Now().UnixMilli()
+	t.now = began.UnixMilli()
 	t.route(ctx)
 	t.place(ctx)
 	t.send(ctx)
-	t.end()
+	for _, q := range t.queues {
+		p.lost = p.lost || q.unsure
+	}
+	p.s.timer.Add(p.s.env.Now().Sub(began).Milliseconds())
+	return t
 }
 
 func (t *transaction) refuse(i int32, why error) { t.refused[int(i)] = why }
@@ -211,7 +220,9 @@ func (t *transaction) place(ctx context.Context) {
 			t.p.ask(ctx, map[string]error{name: errNotAsked})
 			partition, err = s.place(name, t.p.topics[name], e)
 		}
-		if err != nil {
+		if err != nil && s.keepAll {
+			partition = s.anywhere(t.p.topics[name], name, e, err)
+		} else if err != nil {
 			t.refuse(int32(i), err)
 			continue
 		}
@@ -244,7 +255,7 @@ func (t *transaction) place(ctx context.Context) {
 }
 
 // about is the most that a record of e takes, before compression.
-func about(s *sink, e *core.Event) int64 {
+func about(s *output, e *core.Event) int64 {
 	n := 36 + len(e.Body)
 	if s.flumeFormat {
 		for k, v := range e.Headers.All() {
@@ -379,23 +390,41 @@ func (t *transaction) round(ctx context.Context) bool {
 	return settled
 }
 
+// left is how many events are neither written nor refused.
+func (t *transaction) left() int { return len(t.events) - len(t.acked) - len(t.refused) }
+
 // end says what became of the events.
-func (t *transaction) end() {
-	for _, q := range t.queues {
-		t.p.lost = t.p.lost || q.unsure
-	}
+func (t *transaction) end(tx core.TakeTx) {
 	if len(t.refused) == 0 && len(t.acked) == len(t.events) {
-		t.tx.Ack(nil)
+		tx.Ack(nil)
 		return
 	}
 	if len(t.acked) > 0 {
-		t.tx.Ack(t.acked)
+		tx.Ack(t.acked)
 	}
-	left := len(t.events) - len(t.acked) - len(t.refused)
+	left := t.left()
 	for i, why := range t.refused {
-		t.tx.Refuse(i, why)
+		tx.Refuse(i, why)
 	}
 	if left > 0 {
-		t.tx.Rollback(fmt.Errorf("%d of %d events not written: %w", left, len(t.events), t.err))
+		tx.Rollback(fmt.Errorf("%d of %d events not written: %w", left, len(t.events), t.err))
 	}
+}
+
+// rest are the events that are left, in order.
+func (t *transaction) rest() []core.Event {
+	settled := make([]bool, len(t.events))
+	for _, i := range t.acked {
+		settled[i] = true
+	}
+	for i := range t.refused {
+		settled[i] = true
+	}
+	rest := make([]core.Event, 0, t.left())
+	for i := range t.events {
+		if !settled[i] {
+			rest = append(rest, t.events[i])
+		}
+	}
+	return rest
 }

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -18,6 +20,7 @@ import (
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sinktest"
+	"github.com/millrace/millrace/core/suite"
 )
 
 // failing answers Produce while it is told to.
@@ -51,6 +54,23 @@ func (f *failing) in(c *cluster) {
 	})
 }
 
+// hasty is a sink that gives up soon where the brokers fail, and has all the time
+// of a busy machine where they do not.
+type hasty struct {
+	sink
+	clusters *sync.Map // what fails, by servers
+}
+
+func (h *hasty) Deliver(ctx context.Context, tx core.TakeTx) {
+	f, _ := h.clusters.Load(strings.Join(h.servers, ", "))
+	h.turn <- struct{}{} // the one before has ended
+	if h.timeout = suite.Deadline; f.(*failing).code.Load() != 0 {
+		h.timeout = 300 * time.Millisecond
+	}
+	<-h.turn
+	h.sink.Deliver(ctx, tx)
+}
+
 func TestSinkSuite(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -63,13 +83,14 @@ func TestSinkSuite(t *testing.T) {
 		{"not allowed", int32(kafkago.TopicAuthorizationFailed), map[string]string{"kafka.producer.compression.type": "lz4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sinktest.Run(t, sinktest.Subject{New: Sink.New, Backend: func(t testing.TB) sinktest.Backend {
+			clusters := new(sync.Map)
+			sinktest.Run(t, sinktest.Subject{New: func() core.Sink { return &hasty{clusters: clusters} }, Backend: func(t testing.TB) sinktest.Backend {
 				f := new(failing)
 				cl := newCluster(t, kfake.SeedTopics(1, "t"))
 				f.in(cl)
+				clusters.Store(cl.servers(), f)
 				keys := map[string]string{
-					"kafka.bootstrap.servers": cl.servers(), "kafka.topic": "t",
-					"kafka.producer.delivery.timeout.ms": "300", "kafka.producer.retry.backoff.ms": "10",
+					"kafka.bootstrap.servers": cl.servers(), "kafka.topic": "t", "kafka.producer.retry.backoff.ms": "10",
 				}
 				maps.Copy(keys, c.keys)
 				return sinktest.Backend{
@@ -82,6 +103,8 @@ func TestSinkSuite(t *testing.T) {
 }
 
 // Every codec, with headers, keys and times, as another client reads them.
+//
+// flume: TestKafkaSink testTimestampAndHeaders
 func TestSinkRecords(t *testing.T) {
 	for _, codec := range codecNames {
 		t.Run(codec, func(t *testing.T) {
@@ -117,8 +140,10 @@ func TestSinkRecords(t *testing.T) {
 }
 
 // Conformance T10 to T13, and the Java client's partitioner.
+//
+// flume: TestKafkaSink testPartitionHeaderSet testPartitionHeaderNotSet testStaticPartitionAndHeaderSet testStaticPartitionHeaderNotSet testPartitionHeaderMissing
 func TestSinkPartitions(t *testing.T) {
-	c := newCluster(t, kfake.SeedTopics(5, "header", "static", "both", "key", "none"))
+	c := newCluster(t, kfake.SeedTopics(5, "header", "static", "both", "key", "none", "missing"))
 	count := func(topic string) (n [5]int) {
 		for _, r := range c.records(topic) {
 			n[r.Partition]++
@@ -141,6 +166,7 @@ func TestSinkPartitions(t *testing.T) {
 		{"static", map[string]string{"defaultPartitionId": "3"}, events, func(n [5]int) bool { return n == [5]int{0, 0, 0, 50, 0} }},
 		{"both", map[string]string{"defaultPartitionId": "0", "partitionIdHeader": "p"}, append(plain[:10:10], events...), func(n [5]int) bool { return n == [5]int{10, 0, 17, 17, 16} }},
 		{"none", map[string]string{"kafka.producer.batch.size": "4000"}, plain, func(n [5]int) bool { return n[0]+n[1]+n[2]+n[3]+n[4] == 50 && slices.Max(n[:]) < 50 }},
+		{"missing", map[string]string{"partitionIdHeader": "p"}, plain, func(n [5]int) bool { return n[0]+n[1]+n[2]+n[3]+n[4] == 50 }},
 		{"key", nil, keyed, func([5]int) bool { return true }},
 	} {
 		run.keys = maps.Clone(run.keys)
@@ -264,7 +290,7 @@ func TestSinkAcksWhatIsWritten(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "t"))
 	in := c.openSink(map[string]string{
 		"kafka.topic": "t", "partitionIdHeader": "p",
-		"kafka.producer.delivery.timeout.ms": "100", "kafka.producer.retry.backoff.ms": "5",
+		"kafka.producer.delivery.timeout.ms": "1000", "kafka.producer.retry.backoff.ms": "5",
 	})
 	fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1, Topic: "t", Partitions: []int32{1}})
 	x := deliver(t, in, event("a", "p", "0"), event("b", "p", "1"), event("c", "p", "0"))
@@ -381,6 +407,8 @@ func TestSinkKeys(t *testing.T) {
 }
 
 // Conformance K11 to K13: which of two names goes before.
+//
+// flume: TestKafkaSink testOldProperties
 func TestSinkOldNames(t *testing.T) {
 	bind := func(keys map[string]string) *sink {
 		t.Helper()

@@ -2,19 +2,11 @@ package kafka
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"slices"
-	"sync"
-	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/millrace/millrace/connectors/internal/javaregex"
-	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/metric"
 )
 
 // Source is the catalogue entry.
@@ -25,59 +17,15 @@ var Source = core.Type[core.Source]{
 }
 
 type source struct {
-	connection
-	topics      []string
-	pattern     *javaregex.Regexp
-	group       string
-	batch       int
-	flumeFormat bool
-	setTopic    bool
-	topicHeader string
-	headers     map[string]string
-
-	reset      string
-	minBytes   int
-	maxWait    time.Duration
-	maxBytes   int64
-	partBytes  int64
-	isolation  string
-	rack       string
-	session    time.Duration
-	heartbeat  time.Duration
-	maxPoll    time.Duration
-	strategies []string
-	balancers  []kafkago.GroupBalancer
-	mapped     []recordHeader // record header, event header
-
-	env     core.Env
-	c       *client
-	member  *kafkago.ConsumerGroup // nil: none
-	current *generation            // the newest; may be over
-
-	mu    sync.Mutex
-	parts map[topicPartition]*reading
-	news  chan struct{} // there may be something to commit
-	dials dials         // of the group
-
-	undecodable, skipped, commits, empty, getTimer, commitTimer *metric.Extra
-	sayBad, sayFail                                             sample.Log
-}
-
-const consumerPrefix = "kafka.consumer."
-
-// Assignors of Java's clients, and the protocols that are spoken for them. All
-// members of a group must have one in common.
-var assignors = map[string]kafkago.GroupBalancer{
-	"org.apache.kafka.clients.consumer.RangeAssignor":      kafkago.RangeGroupBalancer{},
-	"org.apache.kafka.clients.consumer.RoundRobinAssignor": kafkago.RoundRobinGroupBalancer{},
+	consumer
+	headers map[string]string
 }
 
 // Keys implements core.Component.
 func (s *source) Keys(k *conf.Keys) {
-	s.connection.keys(k, consumerPrefix, "")
+	serversKey(k, &s.servers)
 	k.Commas(&s.topics, "kafka.topics", "Topics to read.").Alias("topic")
 	javaregex.WholeKey(k, &s.pattern, "kafka.topics.regex", "", "Read all topics whose whole name matches; goes before kafka.topics. New ones are looked for every metadata.max.age.ms.")
-	k.String(&s.group, "kafka.consumer.group.id", "flume", "Consumer group. Its members, agents or others, share the partitions.").Alias("groupId")
 	k.Batch(&s.batch, "batchSize", 1000, "Events put in one transaction at most.")
 	k.Inert("batchDurationMillis", "has no effect: records are sent on as they arrive, and none waits for a batch to fill")
 	for _, name := range []string{"backoffSleepIncrement", "maxBackoffSleep"} {
@@ -89,39 +37,8 @@ func (s *source) Keys(k *conf.Keys) {
 	k.Map(&s.headers, "header.", "Name of a record header whose value the event header <name> gets.")
 	k.Inert("migrateZookeeperOffsets", "has no effect: offsets are not looked for in ZooKeeper, where Kafka has not put them since 0.9")
 	k.Inert("zookeeperConnect", "has no effect: brokers and offsets are not looked for in ZooKeeper")
-	s.consumerKeys(k)
+	s.consumer.keys(k, "latest", "How long the group waits for its members to come together again. A full channel does not cost the membership.")
 	k.Check(s.check)
-}
-
-func (s *source) consumerKeys(k *conf.Keys) {
-	p := func(name string) string { return consumerPrefix + name }
-	k.String(&s.reset, p("auto.offset.reset"), "latest", "Where to begin in a partition for which the group has committed no offset, or one that is no longer there. none: stop and say so.").
-		Must(conf.OneOf("latest", "earliest", "none"))
-	k.Int(&s.minBytes, p("fetch.min.bytes"), 1, "The broker answers once there are so many bytes.").Must(conf.Min(0)).Unit("bytes")
-	k.Millis(&s.maxWait, p("fetch.max.wait.ms"), 500*time.Millisecond, "Or after so long.").Must(conf.Min(0))
-	k.Bytes(&s.maxBytes, p("fetch.max.bytes"), 50<<20, "About the most bytes that one broker answers with; they are in memory at once.").Must(conf.Range(1, 1<<30))
-	k.Bytes(&s.partBytes, p("max.partition.fetch.bytes"), 1<<20, "And of one partition. A record batch that is larger comes all the same.").Must(conf.Range(1, 1<<30))
-	k.String(&s.isolation, p("isolation.level"), "read_uncommitted", "read_committed: leave out the records of transactions that were aborted, and wait for those under way.").
-		Must(conf.OneOf("read_uncommitted", "read_committed"))
-	k.String(&s.rack, p("client.rack"), "", "Rack of the agent; told to the broker.")
-	k.Millis(&s.session, p("session.timeout.ms"), 10*time.Second, "Without a sign of life for so long, the group gives the partitions to others.").Must(conf.Min(1))
-	k.Millis(&s.heartbeat, p("heartbeat.interval.ms"), 3*time.Second, "How often that sign is given.").Must(conf.Min(1))
-	k.Millis(&s.maxPoll, p("max.poll.interval.ms"), 5*time.Minute, "How long the group waits for its members to come together again. A full channel does not cost the membership.").Must(conf.Min(1))
-	s.strategies = []string{"org.apache.kafka.clients.consumer.RangeAssignor"}
-	k.Commas(&s.strategies, p("partition.assignment.strategy"), "How the group shares the partitions: Java's RangeAssignor or RoundRobinAssignor. All members must have one in common.")
-	for _, i := range []struct{ name, why string }{
-		{"enable.auto.commit", "has no effect, as in Flume: offsets are committed when events are stored"},
-		{"auto.commit.interval.ms", "has no effect: offsets are committed when events are stored"},
-		{"max.poll.records", "has no effect: batchSize bounds a transaction"},
-		{"check.crcs", "has no effect: checksums are always looked at"},
-		{"exclude.internal.topics", "has no effect: a pattern never matches an internal topic"},
-		{"default.api.timeout.ms", "has no effect: request.timeout.ms bounds every request"},
-		{"allow.auto.create.topics", "has no effect: the brokers decide whether a topic that is read and is not there is made"},
-		{"group.protocol", "has no effect: groups of the classic protocol are spoken"},
-		{"group.remote.assignor", "has no effect: groups of the classic protocol are spoken"},
-	} {
-		k.Inert(p(i.name), i.why)
-	}
 }
 
 func (s *source) check(r *conf.Report) {
@@ -138,176 +55,13 @@ func (s *source) check(r *conf.Report) {
 			r.Error("kafka.topics", "%v", err)
 		}
 	}
-	if s.heartbeat >= s.session {
-		r.Error(consumerPrefix+"heartbeat.interval.ms", "must be less than session.timeout.ms")
-	}
-	for _, name := range s.strategies {
-		b, ok := assignors[name]
-		if !ok {
-			r.Error(consumerPrefix+"partition.assignment.strategy", "%q is not spoken here: org.apache.kafka.clients.consumer.RangeAssignor and RoundRobinAssignor are", name)
-			continue
-		}
-		s.balancers = append(s.balancers, b)
-	}
 	for to, from := range s.headers {
 		s.mapped = append(s.mapped, recordHeader{from, to})
 	}
 }
 
 // Open implements core.Component. The brokers need not be there yet.
-func (s *source) Open(_ context.Context, env core.Env) error {
-	c, err := s.connection.client(env)
-	if err != nil {
-		return err
-	}
-	s.env, s.c, s.parts = env, c, make(map[topicPartition]*reading)
-	s.news = make(chan struct{}, 1)
-	m := env.Metrics
-	s.undecodable = m.Counter("records_undecodable_total", "Records that are not events of Flume, with useFlumeEventFormat; they were skipped.")
-	s.skipped = m.Counter("records_aborted_total", "Records of aborted transactions, which were left out.")
-	s.commits = m.Counter("commits_total", "Commits of offsets.")
-	s.empty = m.Counter("fetches_empty_total", "Fetches that brought no records.")
-	s.getTimer = m.Counter("fetch_milliseconds_total", "Time spent waiting for records.")
-	s.commitTimer = m.Counter("commit_milliseconds_total", "Time spent committing offsets.")
-	s.empty.Flume, s.getTimer.Flume, s.commitTimer.Flume = "KafkaEmptyCount", "KafkaEventGetTimer", "KafkaCommitTimer"
-	return nil
-}
-
-// Run implements core.Source. The membership outlives it until Close: what is on
-// its way can so be committed when it is stored.
-func (s *source) Run(ctx context.Context, out core.Outlet) error {
-	s.leave()
-	for b := (backoff{first: s.backoff}); ctx.Err() == nil; {
-		topics, err := s.find(ctx)
-		var sizes map[string]int
-		if err == nil && len(topics) > 0 {
-			sizes, err = s.sizes(ctx, topics)
-		}
-		if err != nil || len(topics) == 0 {
-			if err != nil && ctx.Err() == nil {
-				s.complain("topics can not be looked up", err)
-			}
-			b.pause(ctx)
-			continue
-		}
-		b.n = 0
-		if err := s.attend(ctx, out, topics, sizes); err != nil {
-			s.leave()
-			return err
-		}
-		if ctx.Err() == nil {
-			s.leave() // there are other topics
-		}
-	}
-	return nil
-}
-
-// complain logs what keeps failing, now and then.
-func (s *source) complain(msg string, err error) {
-	s.env.Metrics.EventReadFail.Add(1)
-	s.sayFail.Say(s.env.Log, s.env.Now(), slog.LevelWarn, msg, slog.Any("error", err))
-}
-
-// find returns the topics to read now.
-func (s *source) find(ctx context.Context) ([]string, error) {
-	if s.pattern == nil {
-		return s.topics, nil
-	}
-	all, err := s.c.metadata(ctx, nil, false)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for name := range all {
-		ok, err := s.pattern.Match([]byte(name))
-		if err != nil {
-			return nil, fmt.Errorf("topic %s: %w", name, err)
-		}
-		if ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// sizes are how many partitions topics have now; 0: there is none.
-func (s *source) sizes(ctx context.Context, topics []string) (map[string]int, error) {
-	found, err := s.c.metadata(ctx, topics, false)
-	if err != nil {
-		return nil, err
-	}
-	sizes := make(map[string]int, len(topics))
-	for _, name := range topics {
-		if t := found[name]; t != nil {
-			sizes[name] = len(t.leaders)
-		}
-	}
-	return sizes, nil
-}
-
-// attend is a member of the group for those topics, until ctx ends or there are
-// other topics. The membership goes on. sizes are from before it joins: when a
-// topic has more partitions, it joins again, since they may not be shared out.
-func (s *source) attend(ctx context.Context, out core.Outlet, topics []string, sizes map[string]int) error {
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID: s.group, Brokers: s.servers, Topics: topics, GroupBalancers: s.balancers,
-		Dialer:            &kafkago.Dialer{ClientID: s.c.id, Timeout: s.setup, DialFunc: s.dials.dial, TLS: s.c.tls, SASLMechanism: s.auth},
-		HeartbeatInterval: s.heartbeat, SessionTimeout: s.session, RebalanceTimeout: s.maxPoll,
-		JoinGroupBackoff: time.Second, Timeout: s.request, StartOffset: kafkago.FirstOffset,
-	})
-	if err != nil {
-		return fmt.Errorf("join group %s: %w", s.group, err)
-	}
-	s.member = group
-	for ctx.Err() == nil {
-		gen, err := group.Next(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.complain("group can not be joined now", err)
-			}
-			continue
-		}
-		g := newGeneration(s, gen, out, topics, sizes)
-		s.current = g
-		gen.Start(func(gone context.Context) { g.run(ctx, gone) })
-		select {
-		case <-g.rested:
-		case <-g.over:
-		}
-		if g.err != nil || g.changed {
-			return g.err
-		}
-		sizes = g.sizes
-	}
-	return nil
-}
-
-// leave ends the membership; what is stored by now is committed.
-func (s *source) leave() {
-	if s.member == nil {
-		return
-	}
-	if s.current != nil {
-		s.current.leaving.Store(true)
-	}
-	// A join may wait for other members for as long as they may take.
-	cut := time.AfterFunc(leaving, s.dials.cut)
-	_ = s.member.Close() // never fails
-	cut.Stop()
-	s.member, s.current = nil, nil
-}
-
-// leaving is how long the group may take to let a member go.
-const leaving = 3 * time.Second
-
-// wake makes the generation commit.
-func (s *source) wake() {
-	select {
-	case s.news <- struct{}{}:
-	default:
-	}
-}
+func (s *source) Open(_ context.Context, env core.Env) error { return s.open(env) }
 
 // Close implements core.Source.
 func (s *source) Close() error {

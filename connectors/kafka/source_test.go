@@ -57,6 +57,7 @@ func (m *mortal) Open(ctx context.Context, env core.Env) error {
 	return m.source.Open(ctx, env)
 }
 
+// flume: TestKafkaSource testNonCommit
 func TestSourceSuite(t *testing.T) {
 	for _, codec := range []kgo.CompressionCodec{kgo.NoCompression(), kgo.Lz4Compression()} {
 		clusters, last := new(sync.Map), new(sync.Map)
@@ -108,6 +109,8 @@ func arrive(t testing.TB, out *sourcetest.Outlet, n int) []core.Event {
 }
 
 // Conformance S10, S12, S13, S14.
+//
+// flume: TestKafkaSource testNullKey testAvroEvent testTopicHeaderSet testTopicCustomHeaderSet testTopicCustomHeaderNotSet testTopicKafkaHeaderSet
 func TestSourceHeaders(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "t"))
 	at := func(r *kgo.Record) []*kgo.Record { return []*kgo.Record{r} }
@@ -143,6 +146,8 @@ func TestSourceHeaders(t *testing.T) {
 
 // latest is a place: what comes after the first start is read, also what comes
 // while the source is away.
+//
+// flume: TestKafkaSource testMigrateOffsetsNone
 func TestSourceBeginsAtLatest(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
 	c.produce(recordsOf("t", suite.Bodies(0, 10)))
@@ -214,15 +219,7 @@ func TestSourceRepeatsNothingAfterACrash(t *testing.T) {
 		t.Errorf("%q", out.Bodies())
 	}
 	// Somebody sets the group back: that is another stream, and all comes again.
-	cl := &client{seeds: c.addrs, connect: suite.Deadline, request: suite.Deadline, onChange: func(int64, int64, int64) {}}
-	defer cl.close()
-	res, err := cl.coordinator(context.Background(), "flume", &offsetcommit.Request{
-		GroupID: "flume", GenerationID: -1, RetentionTimeMs: -1,
-		Topics: []offsetcommit.RequestTopic{{Name: "t", Partitions: []offsetcommit.RequestPartition{{CommittedOffset: 40, CommittedLeaderEpoch: -1}}}},
-	})
-	if err != nil || res.(*offsetcommit.Response).Topics[0].Partitions[0].ErrorCode != 0 {
-		t.Fatalf("%+v %v", res, err)
-	}
+	c.commit("t", 40)
 	in = c.start(nil, out)
 	arrive(t, out, 80)
 	if s := in.Source.(*source); s.parts[topicPartition{"t", 0}].stream == fetched {
@@ -239,6 +236,20 @@ func (c *cluster) committed(topic string, partition int32) int64 {
 		}
 	}
 	return -1
+}
+
+// commit sets the group flume back, or on, in partition 0.
+func (c *cluster) commit(topic string, offset int64) {
+	c.t.Helper()
+	cl := &client{seeds: c.addrs, connect: suite.Deadline, request: suite.Deadline, onChange: func(int64, int64, int64) {}}
+	defer cl.close()
+	res, err := cl.coordinator(context.Background(), "flume", &offsetcommit.Request{
+		GroupID: "flume", GenerationID: -1, RetentionTimeMs: -1,
+		Topics: []offsetcommit.RequestTopic{{Name: topic, Partitions: []offsetcommit.RequestPartition{{CommittedOffset: offset, CommittedLeaderEpoch: -1}}}},
+	})
+	if err != nil || res.(*offsetcommit.Response).Topics[0].Partitions[0].ErrorCode != 0 {
+		c.t.Fatalf("%+v %v", res, err)
+	}
 }
 
 // Members come and go while records come; nothing is lost, and every member
@@ -382,6 +393,8 @@ func TestSourcePattern(t *testing.T) {
 }
 
 // A topic that is not there when the source starts, and partitions that it gets later.
+//
+// flume: TestKafkaSource testProcessItEmpty testNonExistingTopic testMigrateZookeeperOffsetsWhenTopicNotExists
 func TestSourceTopicGrows(t *testing.T) {
 	c := newCluster(t)
 	out := sourcetest.NewOutlet()

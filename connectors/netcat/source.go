@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -118,32 +117,12 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 	return err
 }
 
-const (
-	lastWrite   = time.Second // for answers when the drain is over
-	firstPause  = 5 * time.Millisecond
-	longestRest = time.Second
-)
+const lastWrite = time.Second // for answers when the drain is over
 
-// accept takes connections until the listener is closed. What else may go
-// wrong (no more file descriptors) passes, so it is tried again.
+// accept takes connections until the listener is closed.
 func (v *server) accept(ctx context.Context) {
-	pause := firstPause
-	var log sample.Log
-	for {
-		c, err := v.ln.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed), err != nil && ctx.Err() != nil:
-			return
-		case err != nil:
-			log.Say(v.env.Log, v.env.Now(), slog.LevelError, "accept connection", slog.Any("error", err))
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			pause = min(2*pause, longestRest)
-			continue
-		}
-		pause = firstPause
+	// Its error is that the listener was closed.
+	_ = accept.Each(ctx, v.ln, v.env, func(c net.Conn) {
 		v.mu.Lock()
 		v.conns[c] = struct{}{}
 		v.mu.Unlock()
@@ -154,7 +133,7 @@ func (v *server) accept(ctx context.Context) {
 			v.mu.Unlock()
 			_ = c.Close() // all that was to be written is written
 		})
-	}
+	})
 }
 
 // hush makes all connections stop reading.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/accept"
 	"github.com/millrace/millrace/connectors/internal/flight"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
@@ -43,7 +44,7 @@ type tcp struct {
 	refused *metric.Extra
 	failed  *metric.Extra
 	cut     *metric.Extra
-	quiet   struct{ refused, handshake, read, accept sample.Log }
+	quiet   struct{ refused, handshake, read sample.Log }
 }
 
 // Keys implements core.Component.
@@ -158,35 +159,14 @@ func (s *tcp) Run(ctx context.Context, out core.Outlet) error {
 
 // accept hands over the connections of a port, counted, until ctx ends.
 func (s *tcp) accept(ctx context.Context, p *port, start func(net.Conn)) error {
-	for pause := time.Duration(0); ; {
-		nc, err := p.listener.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				s.open.Add(1)
-				start(nc) // it may have written already; what is there is read
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept: %w", err)
-		case err != nil:
-			// Too many open files, or a peer that is gone: others are served meanwhile.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.quiet.accept.Say(s.env.Log, s.env.Now(), slog.LevelWarn, "accept failed, trying again", slog.Any("error", err))
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		pause = 0
-		if s.open.Add(1) > int64(s.maxConns) {
+	return accept.Each(ctx, p.listener, s.env, func(nc net.Conn) {
+		if s.open.Add(1) > int64(s.maxConns) && ctx.Err() == nil {
 			s.open.Add(-1)
 			_ = nc.Close()
 			s.refused.Add(1)
 			s.quiet.refused.Say(s.env.Log, s.env.Now(), slog.LevelWarn, "connection refused: too many are open", slog.Int("maxConnections", s.maxConns))
-			continue
+			return
 		}
 		start(nc)
-	}
+	})
 }

@@ -3,7 +3,6 @@ package tail
 import (
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/fileid"
@@ -22,18 +21,28 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 	// copied may itself have been renamed since.
 	alike, compared := false, 0
 	for _, r := range t.pending {
-		alike = alike || !r.taken && r.tail.N > 0 && filepath.Dir(r.path) == d.path &&
-			strings.HasPrefix(filepath.Base(r.path), stem(name)) && t.continues(r.tail, path, fi)
+		if alike || r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
+			continue
+		}
+		if fi.Size() == 0 {
+			alike = t.justMade(fi)
+		} else {
+			alike = r.tail.N > 0 && t.continues(r, path, fi) || r.path != path && t.begins(r.path, path, fi)
+		}
 	}
 	for _, f := range t.files {
 		if alike || compared == maxCompared {
 			break
 		}
-		if f.dir != d || f.released || !strings.HasPrefix(f.name, stem(name)) || f.st.pos == 0 && (!d.listed || f.size == 0) {
+		if f.dir != d || f.released || !kin(f.name, name) {
+			continue
+		}
+		// Of what nobody has read yet a copy is made while a source starts that knew the file, empty.
+		if f.st.pos == 0 && !d.listed && !f.confirm {
 			continue
 		}
 		compared++
-		alike = t.looksAlike(f, path, fi)
+		alike = (f.st.pos > 0 || t.filled(f)) && t.looksAlike(f, path, fi)
 	}
 	if alike && (!known || h.size != fi.Size()) {
 		d.held[name] = held{fi.Size(), now}
@@ -44,11 +53,25 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 // maxCompared bounds the cost where very many files have names alike.
 const maxCompared = 64
 
+// justMade reports whether an empty file may be about to become a copy: cp makes
+// it first, and fills it then.
+func (t *tailer) justMade(fi fs.FileInfo) bool { return t.env.Now().Sub(fi.ModTime()) < time.Second }
+
+// filled reports whether f has content. It may have got it since it was looked
+// at: the copy may come first in a listing.
+func (t *tailer) filled(f *file) bool {
+	if f.size > 0 {
+		return true
+	}
+	fi, err := t.env.FS.Stat(f.path)
+	return err == nil && fi.Size() > 0
+}
+
 // looksAlike reports whether the file at path may be a copy of f.
 func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	size := fi.Size()
 	if size == 0 {
-		return t.env.Now().Sub(fi.ModTime()) < time.Second // cp makes an empty file first
+		return t.justMade(fi)
 	}
 	c, err := t.env.FS.OpenFile(path, openFlags, 0)
 	if err != nil {
@@ -76,17 +99,33 @@ func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 	return alike
 }
 
-// continues reports whether the file at path has the bytes of a fingerprint.
-func (t *tailer) continues(p fileid.Print, path string, fi fs.FileInfo) bool {
-	if p.N == 0 || fi.Size() < p.Off {
-		return false
-	}
+// continues reports whether the file at path has what was read of the file of a
+// record, or ends within it.
+func (t *tailer) continues(r *record, path string, fi fs.FileInfo) bool {
 	c, err := t.env.FS.OpenFile(path, openFlags, 0)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	return p.In(c)
+	st := stream{pos: max(r.pos, r.tail.Off), tail: r.tail, past: r.past}
+	return fi.Size() >= r.tail.Off && r.tail.In(c) || st.covers(c, fi.Size())
+}
+
+// begins reports whether the file at path is the beginning of another one: the
+// copy of it that is about to be truncated.
+func (t *tailer) begins(other, path string, fi fs.FileInfo) bool {
+	o, err := t.env.FS.OpenFile(other, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer o.Close()
+	c, err := t.env.FS.OpenFile(path, openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	last, err := fileid.Take(c, fi.Size())
+	return err == nil && last.In(o)
 }
 
 // copyOf finds the copy that was made of f before it was truncated: a file in
@@ -113,7 +152,7 @@ func (t *tailer) copyOf(f *file) (open vfs.File, path string, fi fs.FileInfo, re
 func (t *tailer) copyIn(f *file, dir, name string, names []fs.DirEntry) (open vfs.File, path string, fi fs.FileInfo, read bool) {
 	p := f.st.tail
 	for _, e := range names {
-		if e.IsDir() || e.Name() == name || !strings.HasPrefix(e.Name(), stem(name)) {
+		if e.IsDir() || e.Name() == name || !kin(e.Name(), name) {
 			continue
 		}
 		path = filepath.Join(dir, e.Name())

@@ -34,7 +34,7 @@ func TestRenameAndCreate(t *testing.T) {
 }
 
 func TestCopytruncate(t *testing.T) {
-	for _, pattern := range []string{`app\.log`, `app\.log.*`} { // the copy matches, or it does not
+	for pattern, copied := range map[string]string{`app\.log`: "app.log.1", `app\.log.*`: "app.log.1", `.*\.log`: "app-20261130.log"} { // the copy matches, or it does not
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprint(pattern, " stopped ", stopped), func(t *testing.T) {
 				r := newRig(t, pattern)
@@ -49,7 +49,7 @@ func TestCopytruncate(t *testing.T) {
 				r.add("app.log", "3\n")
 				data, err := os.ReadFile(r.path("app.log"))
 				r.check(err)
-				r.write("app.log.1", string(data))
+				r.write(copied, string(data))
 				r.check(os.Truncate(r.path("app.log"), 0))
 				r.add("app.log", "4\n")
 				if stopped {
@@ -127,6 +127,63 @@ func TestCopytruncateCountsWhatIsLost(t *testing.T) {
 	if n := r.cell("truncations_total"); n != 1 {
 		t.Errorf("%d truncations", n)
 	}
+}
+
+// The source starts between the copy and the truncation, and has read nothing of
+// what is there: it knew the file when it was empty.
+func TestCopytruncateWhileStarting(t *testing.T) {
+	for _, copied := range []string{"app.log.1", "app-1.log"} { // listed behind app.log, and before
+		t.Run(copied, func(t *testing.T) {
+			r := newRig(t, `app.*`)
+			r.write("app.log", "old\n")
+			r.start()
+			r.want("old")
+			r.check(os.Truncate(r.path("app.log"), 0))
+			r.wait("the truncation is seen", func() bool { return r.cell("truncations_total") == 1 })
+			r.close()
+			r.add("app.log", "1\n2\n")
+			r.write(copied, "1\n2\n")
+			r.start()
+			r.want("old", "1", "2")
+			r.check(os.Truncate(r.path("app.log"), 0))
+			r.add("app.log", "3\n")
+			r.want("old", "1", "2", "3")
+		})
+	}
+}
+
+// listed is a file system that does something once before it lists a directory.
+type listed struct {
+	vfs.FS
+	first atomic.Pointer[func()]
+}
+
+func (l *listed) ReadDir(dir string) ([]fs.DirEntry, error) {
+	if do := l.first.Swap(nil); do != nil {
+		(*do)()
+	}
+	return l.FS.ReadDir(dir)
+}
+
+// A file that was empty is written and copied between two looks at it, and the copy is seen first.
+func TestCopytruncateOfWhatWasEmpty(t *testing.T) {
+	r := newRig(t, `app.*`)
+	disk := &listed{FS: vfs.OS()} // which is not watched
+	r.fs = disk
+	r.write("app.log", "")
+	nothing := func() {}
+	disk.first.Store(&nothing)
+	r.start()
+	r.wait("it is listed", func() bool { return disk.first.Load() == nil })
+	write := func() { // in the next listing
+		r.add("app.log", "1\n2\n")
+		r.write("app-1.log", "1\n2\n")
+	}
+	disk.first.Store(&write)
+	r.want("1", "2")
+	r.check(os.Truncate(r.path("app.log"), 0))
+	r.add("app.log", "3\n")
+	r.want("1", "2", "3")
 }
 
 // A copy that is not followed by a truncation is a file of its own.

@@ -130,3 +130,7 @@ func stem(name string) string {
 	}
 	return name
 }
+
+// kin reports whether one of two files may be named after the other, as rotation
+// and copies are: app.log, app.log.1, app-20260131.log.
+func kin(a, b string) bool { return strings.HasPrefix(a, stem(b)) || strings.HasPrefix(b, stem(a)) }

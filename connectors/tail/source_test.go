@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,12 +194,18 @@ func TestHistories(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range n {
-		seed := first + uint64(i)
-		if ok := t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { history(t, seed) }); !ok {
-			return
-		}
+	// They mostly wait, for the source: many at once take no longer.
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range 16 {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && !t.Failed(); i = next.Add(1) - 1 {
+				seed := first + uint64(i)
+				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { history(t, seed) })
+			}
+		})
 	}
+	work.Wait()
 }
 
 // historian is a history under way.
@@ -218,7 +226,7 @@ func history(t *testing.T, seed uint64) {
 	inside := rnd.IntN(2) == 0
 	pattern := `[abc]\.log`
 	if inside {
-		pattern = `[abc]\.log.*`
+		pattern = `[abc].*`
 	}
 	h := &historian{rig: newRig(t, pattern, "batchSize", fmt.Sprint(1+rnd.IntN(10)), "maxEventBytes", "4096"), rnd: rnd, half: map[string]bool{}, seen: map[string]bool{}}
 	t.Cleanup(func() {
@@ -350,7 +358,11 @@ func (h *historian) copytruncate(name string, inside bool) {
 	h.check(err)
 	h.copy++
 	h.step("copytruncate", name)
-	h.check(os.WriteFile(h.path(fmt.Sprintf("%s.copy%d", name, h.copy)), data, 0o644))
+	copied := fmt.Sprintf("%s.copy%d", name, h.copy)
+	if h.rnd.IntN(2) == 0 {
+		copied = fmt.Sprintf("%s-%d.log", name[:1], h.copy) // as with logrotate's dateext and extension
+	}
+	h.check(os.WriteFile(h.path(copied), data, 0o644))
 	if len(data) >= 2*fileid.Bytes && h.rnd.IntN(3) == 0 { // of shorter ones too little is known
 		h.lay(name) // between the copy and the truncation: in time for the source, not for the copy
 		h.arrive()

@@ -35,7 +35,7 @@ type client struct {
 	in      reader
 	request time.Duration
 	since   time.Time
-	ended   chan struct{} // closed when the connection has ended and every done has been called
+	ended   chan struct{}
 
 	writing sync.Mutex
 	buf     []byte // of one request, with writing
@@ -89,16 +89,22 @@ func (d *dialer) dial(ctx context.Context, addr string) (*client, error) {
 	return c, nil
 }
 
-// keepsOrder reports whether the far end stores the requests of the connection
+// Since is when it was made.
+func (c *client) Since() time.Time { return c.since }
+
+// Ended is closed when the connection has ended and every done has been called.
+func (c *client) Ended() <-chan struct{} { return c.ended }
+
+// Ordered reports whether the far end stores the requests of the connection
 // in order, and none after one that it did not store.
-func (c *client) keepsOrder() bool {
+func (c *client) Ordered() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ordered
 }
 
-// broken is why the connection ended; nil while it has not.
-func (c *client) broken() error {
+// Err is why the connection ended; nil while it has not.
+func (c *client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
@@ -107,11 +113,11 @@ func (c *client) broken() error {
 // keptBuffer is how large a request's buffer may be to be kept for the next.
 const keptBuffer = 4 << 20
 
-// send sends a request and returns. done is called once, from any goroutine,
-// perhaps before send returns: nil for OK, what [refused] knows for another
+// Send sends a request and returns. done is called once, from any goroutine,
+// perhaps before Send returns: nil for OK, what [refused] knows for another
 // answer, else why the connection broke. When it breaks, the dones of what was
 // not answered are called newest first.
-func (c *client) send(events []core.Event, done func(error)) {
+func (c *client) Send(events []core.Event, done func(error)) {
 	c.writing.Lock()
 	c.seq = c.seq%math.MaxInt32 + 1 // as Java, from 1
 	seq := c.seq
@@ -211,8 +217,8 @@ func (c *client) finish() {
 	}
 }
 
-// close ends the connection; what is not answered fails. It does not wait: see ended.
-func (c *client) close() {
+// Close ends the connection; what is not answered fails. It does not wait: see Ended.
+func (c *client) Close() {
 	if c.writing.TryLock() {
 		c.mu.Lock()
 		idle := c.err == nil && len(c.pending) == 0

@@ -127,7 +127,7 @@ func (c *conn) deadline(ctx context.Context, d time.Duration) error {
 
 // take takes bytes of the budget for the request in the works.
 func (c *conn) take(more int) bool {
-	if !c.budget.take(int64(more), c.held) {
+	if !c.budget.Take(int64(more), c.held) {
 		return false
 	}
 	c.held += int64(more)
@@ -148,7 +148,7 @@ func (c *conn) takeHeaders(bytes int) error {
 
 // done gives back what the request in the works has of the budget.
 func (c *conn) done() {
-	c.budget.give(c.held)
+	c.budget.Give(c.held)
 	c.held = 0
 }
 

@@ -55,7 +55,7 @@ func (f *feed) send(addr string, bodies []string) (handed []string) {
 		return nil // the source has stopped
 	}
 	defer func() {
-		c.close()
+		c.Close()
 		<-c.ended
 	}()
 	type answer struct {
@@ -72,9 +72,9 @@ func (f *feed) send(addr string, bodies []string) (handed []string) {
 		return a.err == nil
 	}
 	for part := range slices.Chunk(bodies, 7) {
-		c.send(events(part...), func(err error) { answers <- answer{part, err} })
+		c.Send(events(part...), func(err error) { answers <- answer{part, err} })
 		n++
-		if (!f.ahead || !c.keepsOrder()) && !take() {
+		if (!f.ahead || !c.Ordered()) && !take() {
 			break
 		}
 	}

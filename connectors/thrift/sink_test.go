@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/lane"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/suite"
@@ -116,7 +117,7 @@ func (p *peer) seen() []string {
 }
 
 func (p *peer) serve(c net.Conn) {
-	in := reader{src: c, max: requestBytes + 1<<20}
+	in := reader{src: c, max: lane.RequestBytes + 1<<20}
 	defer in.release()
 	dec := decoder{maxEvents: 1 << 20}
 	ordered, refusing := false, false
@@ -295,7 +296,7 @@ func TestInFlight(t *testing.T) {
 			in := open(t, p.keys(x.more...))
 			deliverAll(t, in, 1) // what the far end promises is in its first answer
 			p.set(waits)
-			s := in.Sink.(*sink)
+			l := in.Sink.(*sink).lane
 			delivered := make(chan struct{})
 			go func() {
 				defer close(delivered)
@@ -304,9 +305,7 @@ func TestInFlight(t *testing.T) {
 				}
 			}()
 			suite.Eventually(t, "as many are on the way as may be", func() bool {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				return s.waiting == x.want
+				return l.Waiting() == x.want
 			})
 			close(p.gate)
 			<-delivered
@@ -406,9 +405,9 @@ func TestLargeBatch(t *testing.T) {
 		deliverAll(t, in, 1)
 		var bodies []string
 		for i := range 5 {
-			bodies = append(bodies, strconv.Itoa(i+1)+strings.Repeat("x", requestBytes/2-100))
+			bodies = append(bodies, strconv.Itoa(i+1)+strings.Repeat("x", lane.RequestBytes/2-100))
 		}
-		bodies = append(bodies, "6"+strings.Repeat("y", requestBytes), "7")
+		bodies = append(bodies, "6"+strings.Repeat("y", lane.RequestBytes), "7")
 		in.Deliver(bodies)
 		in.Deliver([]string{"8"})
 		if err := in.Sink.Flush(t.Context()); err != nil {
@@ -431,10 +430,6 @@ func TestLargeBatch(t *testing.T) {
 			t.Errorf("as Flume %v: %d acked, %v", plain, len(acked), back)
 		}
 		in.Close()
-	}
-	h := core.NewHeaders(core.Header{Key: "k", Value: strings.Repeat("v", 1000)})
-	if parts := split(slices.Repeat([]core.Event{{Headers: h}}, 10_000)); len(parts) != 2 {
-		t.Errorf("large headers go out in %d parts", len(parts))
 	}
 }
 
@@ -465,8 +460,8 @@ func TestReset(t *testing.T) {
 	p := newPeer(t, encoder{true})
 	in := open(t, p.keys("reset-connection-interval", "50ms"))
 	deliverAll(t, in, 1)
-	c := in.Sink.(*sink).conn
-	suite.Eventually(t, "its age", func() bool { return time.Since(c.since) > 50*time.Millisecond })
+	c := in.Sink.(*sink).lane.Conn()
+	suite.Eventually(t, "its age", func() bool { return time.Since(c.Since()) > 50*time.Millisecond })
 	deliverAll(t, in, 1)
 	in.Close()
 	if n := in.Env.Metrics.ConnectionCreated.Load(); n != 2 || len(p.seen()) != 2 {
@@ -479,9 +474,9 @@ func TestIdleConnectionEnds(t *testing.T) {
 	p := newPeer(t, encoder{true})
 	in := open(t, p.keys())
 	deliverAll(t, in, 1)
-	c := in.Sink.(*sink).conn
+	c := in.Sink.(*sink).lane.Conn()
 	p.stop()
-	<-c.ended
+	<-c.Ended()
 	p.listen(p.addr)
 	tx := in.Deliver([]string{"second"})
 	_ = in.Sink.Flush(context.Background())

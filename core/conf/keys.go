@@ -21,6 +21,7 @@ type Keys struct {
 	checks      []func(*Report)
 	batch       *sized
 	transaction *sized
+	linger      *time.Duration
 
 	// The state of binding.
 	prefix  string // a1.sources.r1.
@@ -235,6 +236,12 @@ func (k *Keys) Batch(p *int, name string, def int, doc string) *Key {
 	return k.Int(p, name, def, doc).Must(Min(1)).Unit("events")
 }
 
+// Linger is, for a sink, how long the channel is waited for to fill a batch once it has an event.
+func (k *Keys) Linger(p *time.Duration, name, doc string) *Key {
+	k.linger = p
+	return k.Millis(p, name, 0, doc).Must(Min(0))
+}
+
 // Transaction is a whole number of at least 1 that is a channel's transaction capacity as well.
 func (k *Keys) Transaction(p *int, name string, def int, doc string) *Key {
 	k.transaction = &sized{name, p}
@@ -264,6 +271,14 @@ func (k *Keys) IsSet(name string) bool {
 
 // BatchSize is, after binding, the value of the key declared with [Keys.Batch]; ok is false when there is none.
 func (k *Keys) BatchSize() (n int, ok bool) { return k.batch.get() }
+
+// LingerTime is what the key that [Keys.Linger] declares came to; 0 where there is none.
+func (k *Keys) LingerTime() time.Duration {
+	if k.linger == nil {
+		return 0
+	}
+	return *k.linger
+}
 
 // TransactionCapacity is, after binding, the value of the key declared with [Keys.Transaction]; ok is false when there
 // is none.

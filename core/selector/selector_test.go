@@ -105,11 +105,20 @@ func TestUnknownChannels(t *testing.T) {
 	}
 }
 
+// Events that a required channel does not take are not taken; an optional one is asked and no more.
+//
+// flume: TestReplicatingChannelSelector testReplicatingSelector
 func TestRequired(t *testing.T) {
 	sel, _ := open(t, Multiplexing, "mapping.a=ch1 optional.a=ch2")
 	for c, want := range []bool{true, false, false} {
 		if got := sel.Required(c); got != want {
 			t.Errorf("%s required: %v", channels[c], got)
+		}
+	}
+	sel, _ = open(t, Replicating, "optional=ch2")
+	for c, want := range []bool{true, false, true} {
+		if got := sel.Required(c); got != want {
+			t.Errorf("replicating: %s required: %v", channels[c], got)
 		}
 	}
 }

@@ -156,6 +156,21 @@ func (t *tally) least(points []string, hows ...string) int {
 	return n
 }
 
+// seldomest returns how often the point was hit that was hit least, in all ways together.
+func (t *tally) seldomest(points []string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 1 << 30
+	for _, p := range points {
+		sum := 0
+		for _, hits := range t.hits[p] {
+			sum += hits
+		}
+		n = min(n, sum)
+	}
+	return n
+}
+
 // unknown returns the points that are in no list: they belong into one.
 func (t *tally) unknown(lists ...[]string) (list []string) {
 	for p := range t.hits {

@@ -57,9 +57,9 @@ need_java() { need java=default-jdk-headless javac=default-jdk-headless keytool=
 
 # ---- jars -----------------------------------------------------------------------------------------------------------
 
-# fetch_jars NAME [-Dprop=value...]: resolve NAME/pom.xml once into $LIB/NAME (stamp = hash of the pom and properties)
+# fetch_jars NAME [-Dprop=value...]: resolve NAME/pom.xml once into $LIB/NAME, or $JARS (stamp = hash of the pom and properties)
 fetch_jars() {
-  local name=$1 out="$LIB/$1" stamp off=""; shift
+  local name=$1 out="${JARS:-$LIB/$1}" stamp off=""; shift
   stamp=$( { cat "$HERE/$name/pom.xml"; echo "$*"; } | sha256sum | cut -c1-16)
   [ "$(cat "$out/.stamp" 2>/dev/null || true)" = "$stamp" ] && return 0
   need_java

@@ -11,9 +11,9 @@
 # KAFKA_VERSION=3.9.2 (4.3.1 too). Users alice / alice-secret and admin / admin-secret, for PLAIN and both SCRAMs.
 . "$(dirname "$0")/common.sh"
 V=${KAFKA_VERSION:-3.9.2}
-L="$LIB/kafka"
+L="$LIB/kafka-$V"
 
-fetch() { fetch_jars kafka "-Dkafka.version=$V"; make_certs; }
+fetch() { JARS="$L" fetch_jars kafka "-Dkafka.version=$V"; make_certs; }
 
 configure() { # configure NAME PORT BROKERS I
   local name=$1 p=$(($2 + 10 * ($4 - 1))) n=$3 i=$4 d="$RUN/kafka-$1-$4" voters="" j m proto

@@ -1,5 +1,6 @@
 // Package format holds the serializers that write events into files: TEXT,
-// HEADER_AND_TEXT and AVRO_EVENT, as Flume's file_roll and hdfs sinks know them.
+// HEADER_AND_TEXT and AVRO_EVENT, as Flume's file_roll and hdfs sinks know them,
+// and JSON.
 //
 //	Config 1 ── n Serializer ── one file each
 //
@@ -11,6 +12,7 @@
 //
 //	TEXT             body, '\n'
 //	HEADER_AND_TEXT  {k=v, k2=v2} body, '\n'     the order of Java's HashMap
+//	JSON             {"headers":{"k":"v"},"body":"..."}, '\n'     or flat: {"k":"v","message":"..."}
 //	AVRO_EVENT       Avro object container file of Event{headers map<string>, body bytes}
 //
 // Avro object container file: magic "Obj" 0x01, a map of metadata (avro.schema,

@@ -14,6 +14,7 @@ type Config struct {
 	newline bool
 	block   int // AVRO_EVENT: bytes of a block before compression
 	codec   string
+	shape   string // JSON
 }
 
 type kind uint8
@@ -22,27 +23,31 @@ const (
 	text kind = iota
 	headerAndText
 	avroEvent
+	jsonText
 )
 
-// names are the aliases and historical builders of each kind.
+// names are the aliases and, of those that Flume has too, the historical builders.
 var names = [...][2]string{
 	text:          {"TEXT", classes + "BodyTextEventSerializer$Builder"},
 	headerAndText: {"HEADER_AND_TEXT", classes + "HeaderAndBodyTextEventSerializer$Builder"},
 	avroEvent:     {"AVRO_EVENT", classes + "FlumeEventAvroEventSerializer$Builder"},
+	jsonText:      {"JSON", "JSON"},
 }
 
 const classes = "org.apache.flume.serialization."
 
-var errUnknown = errors.New("is not a serializer: there are TEXT, HEADER_AND_TEXT and AVRO_EVENT (Java classes cannot run here)")
+var errUnknown = errors.New("is not a serializer: there are TEXT, HEADER_AND_TEXT, AVRO_EVENT and JSON (Java classes cannot run here)")
 
 // Keys binds c to the key named prefix (Flume's sink.serializer or serializer)
 // and those below it.
 func Keys(k *conf.Keys, prefix string, c *Config) {
 	c.kind = text
-	k.Func(prefix, "serializer", "TEXT", "What is written of an event: TEXT (the body), HEADER_AND_TEXT, or AVRO_EVENT (an Avro container file).", c.choose)
+	k.Func(prefix, "serializer", "TEXT", "What is written of an event: TEXT (the body), HEADER_AND_TEXT, AVRO_EVENT (an Avro container file), or JSON (an object a line).", c.choose)
 	k.Bool(&c.newline, prefix+".appendNewline", true, "TEXT and HEADER_AND_TEXT: end each event with a newline.")
 	k.Int(&c.block, prefix+".syncIntervalBytes", 2048000, "AVRO_EVENT: size at which a block ends, before compression.").Must(conf.Range(32, 1<<30)).Unit("bytes")
 	k.String(&c.codec, prefix+".compressionCodec", "null", "AVRO_EVENT: compression of blocks: null, deflate, snappy or zstandard.")
+	k.String(&c.shape, prefix+".shape", jsonEvent, `JSON: what an object is. event: {"headers":{...},"body":"..."}, as Flume's http source takes it; flat: each header is a member, the body is the member message.`).
+		Must(conf.OneOf(jsonEvent, jsonFlat)).Since("1.0")
 	k.Check(func(r *conf.Report) { c.check(r, prefix) })
 }
 
@@ -57,6 +62,12 @@ func (c *Config) choose(text string) error {
 }
 
 func (c *Config) check(r *conf.Report, prefix string) {
+	if c.kind != jsonText && r.IsSet(prefix+".shape") {
+		r.Warn(prefix+".shape", "has no effect with %s", names[c.kind][0])
+	}
+	if c.kind == jsonText && r.IsSet(prefix+".appendNewline") {
+		r.Warn(prefix+".appendNewline", "has no effect with JSON: each object is a line")
+	}
 	if c.kind != avroEvent {
 		for _, key := range [...]string{prefix + ".syncIntervalBytes", prefix + ".compressionCodec"} {
 			if r.IsSet(key) {
@@ -79,8 +90,11 @@ func (c *Config) check(r *conf.Report, prefix string) {
 
 // New returns a serializer for one file. It is used by one goroutine at a time.
 func (c *Config) New() Serializer {
-	if c.kind == avroEvent {
+	switch c.kind {
+	case avroEvent:
 		return newAvro(c.block, c.codec)
+	case jsonText:
+		return &jsonLines{flat: c.shape == jsonFlat}
 	}
 	return &lines{kind: c.kind, newline: c.newline}
 }

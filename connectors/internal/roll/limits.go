@@ -14,12 +14,20 @@ type Limits struct {
 	Idle     time.Duration // since its last event; 0: none
 }
 
-// Keys binds l to rollInterval, rollSize, rollCount and idleTimeout below prefix.
-func (l *Limits) Keys(k *conf.Keys, prefix string) {
-	k.Seconds(&l.Interval, prefix+"rollInterval", 30*time.Second, "Age at which a file ends; 0: none.")
-	k.Bytes(&l.Size, prefix+"rollSize", 1024, "A file ends with the event that brings the bodies in it to this size; 0: none.")
-	k.Int64(&l.Count, prefix+"rollCount", 10, "Events with which a file ends; 0: none.")
-	k.Seconds(&l.Idle, prefix+"idleTimeout", 0, "A file ends when it got no event for this long; 0: none.")
+// Flume are the limits that Flume's hdfs sink has by default.
+var Flume = Limits{Interval: 30 * time.Second, Size: 1024, Count: 10}
+
+// Keys binds l to rollInterval, rollSize, rollCount and idleTimeout below
+// prefix; def is what they are by default. A negative limit is none.
+func (l *Limits) Keys(k *conf.Keys, prefix string, def Limits) {
+	k.Seconds(&l.Interval, prefix+"rollInterval", def.Interval, "Age at which a file ends; 0: none.")
+	k.Bytes(&l.Size, prefix+"rollSize", def.Size, "A file ends with the event that brings the bodies in it to this size; 0: none.")
+	k.Int64(&l.Count, prefix+"rollCount", def.Count, "Events with which a file ends; 0: none.")
+	k.Seconds(&l.Idle, prefix+"idleTimeout", def.Idle, "A file ends when it got no event for this long; 0: none.")
+	k.Check(func(*conf.Report) {
+		l.Interval, l.Idle = max(l.Interval, 0), max(l.Idle, 0)
+		l.Size, l.Count = max(l.Size, 0), max(l.Count, 0)
+	})
 }
 
 // Full reports whether a file with so many events, and bytes in their bodies, takes no more.

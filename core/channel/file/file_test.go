@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -407,5 +408,38 @@ func BenchmarkChannel(b *testing.B) {
 			dir := t.TempDir()
 			return map[string]string{"checkpointDir": dir, "dataDirs": dir, "minimumRequiredSpace": "1m", "fsyncPerTransaction": "false"}
 		},
+	})
+}
+
+// A take waits for no sync: a thousand of them, with their acks, share one that
+// comes when there was no put for the acks to ride on.
+func TestTakesDoNotSync(t *testing.T) {
+	const n = 1000
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewFault(vfs.NewMem())
+		c := mustStart(t, disk)
+		for i := range n {
+			put(t, c, fmt.Sprint(i))
+		}
+		if puts := disk.Count(vfs.OpSync); puts < n {
+			t.Errorf("%d puts, one after the other, synced %d times", n, puts)
+		}
+		before := disk.Count(vfs.OpSync)
+		for range n {
+			l, err := c.Take(t.Context(), core.Take{Events: 1, NoWait: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Ack(nil)
+		}
+		if takes := disk.Count(vfs.OpSync) - before; takes != 0 {
+			t.Errorf("%d takes synced %d times", n, takes)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if acks := disk.Count(vfs.OpSync) - before; acks != 1 {
+			t.Errorf("%d acks synced %d times", n, acks)
+		}
+		_ = c.Close()
 	})
 }

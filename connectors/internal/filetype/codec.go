@@ -1,4 +1,4 @@
-package hdfs
+package filetype
 
 import (
 	"encoding/binary"
@@ -150,7 +150,7 @@ func lz4Block(dst, raw []byte) []byte {
 	dst = append(dst, make([]byte, lz4.CompressBlockBound(len(raw)))...)
 	n, err := c.CompressBlock(raw, dst[at:])
 	if err != nil || n == 0 {
-		panic(fmt.Sprintf("hdfs: lz4 of %d bytes: %d, %v", len(raw), n, err)) // the bound is always enough
+		panic(fmt.Sprintf("filetype: lz4 of %d bytes: %d, %v", len(raw), n, err)) // the bound is always enough
 	}
 	return dst[:at+n]
 }

@@ -1,9 +1,11 @@
-package hdfs
+package filetype
 
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -123,6 +125,33 @@ func (s *sequence) Flush(dst []byte) []byte {
 		s.records = 0
 	}
 	return dst
+}
+
+// State is the kind of the values, the codec and the sync marker.
+func (s *sequence) State() string {
+	return s.kind() + " " + hex.EncodeToString(s.mark[:])
+}
+
+func (s *sequence) kind() string {
+	kind := "SequenceFile Writable"
+	if s.text {
+		kind = "SequenceFile Text"
+	}
+	if s.codec != nil {
+		kind += " " + s.codec.name
+	}
+	return kind
+}
+
+// Resume begins with nothing since a marker: each Flush ended with one.
+func (s *sequence) Resume(state string) bool {
+	rest, ok := strings.CutPrefix(state, s.kind()+" ")
+	mark, err := hex.DecodeString(rest)
+	if !ok || err != nil || len(mark) != len(s.mark) {
+		return false
+	}
+	copy(s.mark[:], mark)
+	return true
 }
 
 func text(dst []byte, s string) []byte { return append(varint(dst, int64(len(s))), s...) }

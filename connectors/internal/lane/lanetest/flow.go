@@ -1,0 +1,164 @@
+// Package lanetest tests a source and a sink that speak the same RPC with each other.
+package lanetest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/channel/memory"
+	"github.com/millrace/millrace/core/conf"
+	"github.com/millrace/millrace/core/metric"
+	"github.com/millrace/millrace/core/sinktest"
+	"github.com/millrace/millrace/core/sourcetest"
+	"github.com/millrace/millrace/core/suite"
+)
+
+// flaky is an outlet that fails now and then, and tells whether the order is kept.
+type flaky struct {
+	*sourcetest.Outlet
+	mu    sync.Mutex
+	puts  int
+	most  int    // events at once
+	cut   func() // ends all connections, after the events were stored
+	next  int    // the event that was never stored
+	again int
+	wrong string
+}
+
+func (f *flaky) Put(_ context.Context, b *core.Batch) error {
+	defer b.Release()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.puts++
+	f.most = max(f.most, len(b.Events))
+	if f.puts%37 == 0 {
+		return core.ErrChannelFull
+	}
+	for _, e := range b.Events {
+		n, _ := strconv.Atoi(string(e.Body))
+		switch {
+		case n == f.next:
+			f.next++
+		case n < f.next:
+			f.again++
+		case f.wrong == "":
+			f.wrong = fmt.Sprintf("event %d when %d was to come", n, f.next)
+		}
+	}
+	if f.puts%53 == 0 {
+		f.cut()
+	}
+	return nil
+}
+
+// Flow runs a sink with the real runner and channel, and a source with an outlet
+// that is full now and then, over connections that break when the events are
+// stored and not answered: nothing is lost, nothing overtakes, and what comes
+// twice was not answered. serve opens and runs the source; inFlight is how many
+// requests the sink has on the way.
+func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sink func() core.Sink, inFlight int) {
+	const events, batch = 1500, 10
+	var mu sync.Mutex
+	var open []net.Conn
+	out := &flaky{Outlet: sourcetest.NewOutlet(), cut: func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		open = nil
+	}}
+	addr, env := serve(out)
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var relays sync.WaitGroup
+	relays.Go(func() {
+		for {
+			c, err := relay.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", addr)
+			if err != nil {
+				_ = c.Close()
+				return
+			}
+			mu.Lock()
+			open = append(open, c, to)
+			mu.Unlock()
+			pipe := func(a, b net.Conn) {
+				buf := make([]byte, 4096)
+				for {
+					n, err := a.Read(buf)
+					if _, bad := b.Write(buf[:n]); err != nil || bad != nil {
+						_, _ = a.Close(), b.Close()
+						return
+					}
+				}
+			}
+			relays.Go(func() { pipe(c, to) })
+			relays.Go(func() { pipe(to, c) })
+		}
+	})
+	host, port, _ := net.SplitHostPort(relay.Addr().String())
+	end := sinktest.Open(t, sinktest.Subject{New: sink, Backend: func(testing.TB) sinktest.Backend {
+		return sinktest.Backend{Keys: map[string]string{"hostname": host, "port": port}}
+	}})
+
+	ch := memory.Channel.New()
+	if _, faults := conf.Bind(ch, map[string]string{"capacity": "5000", "transactionCapacity": "5000"}); faults.HasErrors() {
+		t.Fatal(faults)
+	}
+	if err := ch.Open(context.Background(), sourcetest.NewEnv(t, "ch")); err != nil {
+		t.Fatal(err)
+	}
+	b := core.NewBatch()
+	for i := range events {
+		b.Copy(core.Headers{}, []byte(strconv.Itoa(i)))
+	}
+	tx, err := ch.TryClaim(b.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx.Commit(b, nil, func(error) {})
+	b.Release()
+	r := &core.SinkRunner{
+		Name: "k", Log: slog.New(slog.DiscardHandler), Sink: end.Sink, Take: core.Take{Events: batch},
+		Channel: &core.ChannelNode{Channel: ch, Name: "ch", Cells: new(metric.Group)},
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*suite.Deadline)
+	began := time.Now()
+	stopped, stop := context.WithCancel(ctx)
+	stop() // it drains at once
+	r.Run(stopped, ctx)
+	cancel()
+	end.Close()
+	_ = relay.Close()
+	out.mu.Lock()
+	out.cut()
+	defer out.mu.Unlock()
+	relays.Wait()
+	if err := ch.Close(); err != nil {
+		t.Error(err)
+	}
+	if out.next != events || out.wrong != "" {
+		t.Errorf("%d of %d events in order: %s", out.next, events, out.wrong)
+	}
+	if n := env.Metrics.AppendReceived.Load(); n != 0 || out.most != batch {
+		t.Errorf("%d requests of one event, and of %d at most in a batch", n, out.most)
+	}
+	breaks := out.puts / 53
+	if out.again == 0 || out.again > breaks*inFlight*batch {
+		t.Errorf("%d events came again, of %d connections that broke", out.again, breaks)
+	}
+	t.Logf("%d requests, %d events again, %v", out.puts, out.again, time.Since(began))
+}

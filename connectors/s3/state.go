@@ -1,0 +1,86 @@
+package s3
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// state is what a mark, and the object's file of state in the spool, say of an
+// object that is not published: up to where its events are acked, what it is to
+// be called, how to go on with it.
+type state struct {
+	length int64 // bytes; what is beyond was not acked
+	events int64 // in them
+	bodies int64 // bytes of their bodies: what rollSize counts
+	opened int64 // when it was begun, in ms since 1970
+	seq    int64 // its number in the spool, and in its key
+	part   int64 // bytes of each part but the last
+	final  bool  // nothing more comes
+
+	spool  string // id of the spool that has its bytes
+	where  string // endpoint and bucket
+	key    string
+	target string // path and prefix as expanded, with a byte 0 between
+	format string // how an encoder goes on with it
+	upload string // id of its multipart upload; empty: none is recorded
+}
+
+// parts is how many parts are whole.
+func (s *state) parts() int { return int(s.length / s.part) }
+
+const (
+	stateVersion = 1
+	maxState     = 64 << 10 // bytes
+)
+
+func (s *state) numbers() [6]*int64 {
+	return [...]*int64{&s.length, &s.events, &s.bodies, &s.opened, &s.seq, &s.part}
+}
+
+func (s *state) texts() [6]*string {
+	return [...]*string{&s.spool, &s.where, &s.key, &s.target, &s.format, &s.upload}
+}
+
+// encode: version, whether it is final, then numbers as varints and texts with their lengths.
+func (s *state) encode() []byte {
+	b := append(make([]byte, 0, 256), stateVersion, 0)
+	if s.final {
+		b[1] = 1
+	}
+	for _, n := range s.numbers() {
+		b = binary.AppendUvarint(b, uint64(*n))
+	}
+	for _, text := range s.texts() {
+		b = binary.AppendUvarint(b, uint64(len(*text)))
+		b = append(b, *text...)
+	}
+	return b
+}
+
+var errState = errors.New("not a resume state of this version")
+
+func decodeState(b []byte) (state, error) {
+	if len(b) < 2 || len(b) > maxState || b[0] != stateVersion || b[1] > 1 {
+		return state{}, errState
+	}
+	s := state{final: b[1] == 1}
+	b = b[2:]
+	for _, p := range s.numbers() {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || int64(n) < 0 {
+			return state{}, errState
+		}
+		*p, b = int64(n), b[used:]
+	}
+	for _, p := range s.texts() {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || n > uint64(len(b)-used) {
+			return state{}, errState
+		}
+		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
+	}
+	if len(b) > 0 || s.key == "" || s.spool == "" || s.part < 1 || s.length/s.part > maxParts {
+		return state{}, errState
+	}
+	return s, nil
+}
