@@ -46,6 +46,7 @@ type Agent struct {
 	name  string
 	w     World
 	drain *drain
+	taps  taps
 
 	intake, work context.Context // of sources: ends with the order to stop; of all else: with Run
 	shut         chan struct{}   // closed when the channels are, at the end
@@ -212,14 +213,14 @@ func (a *Agent) Run(ctx, now context.Context) error {
 		<-u.ended
 	}
 	left := leftIn(last.allChannels())
-	a.closeAll()
 	a.mu.Lock()
 	a.rest = slices.Concat(a.dropped, left)
 	a.mu.Unlock()
+	a.closeAll()
 	return nil
 }
 
-// Left says, once Run has returned, what each channel held at the end.
+// Left says, once the drain is over, what each channel held at its end; nil before.
 func (a *Agent) Left() []Left {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,10 +14,13 @@ type metered struct {
 	now     func() time.Time
 	batch   int // what a complete batch is
 	refused *metric.Extra
+	taps    *taps
+	channel string // that it takes from
 }
 
-func newMetered(s Sink, cells *metric.Group, now func() time.Time, batch int) *metered {
-	return &metered{s, cells, now, batch, cells.Counter("events_refused_total", "Events the far end refused for good.")}
+func newMetered(s Sink, cells *metric.Group, a *Agent, channel string, batch int) *metered {
+	refused := cells.Counter("events_refused_total", "Events the far end refused for good.")
+	return &metered{s, cells, a.w.Now, batch, refused, &a.taps, channel}
 }
 
 func (m *metered) Deliver(ctx context.Context, tx TakeTx) {
@@ -29,6 +32,7 @@ func (m *metered) Deliver(ctx context.Context, tx TakeTx) {
 	} else {
 		m.cells.BatchComplete.Add(1)
 	}
+	m.taps.see(m.channel, m.cells.Name, b, nil)
 	m.Sink.Deliver(ctx, &meteredTx{TakeTx: tx, m: m, ctx: ctx, left: n, born: b.Born})
 }
 

@@ -26,6 +26,7 @@ type ChannelProcessor struct {
 	path         atomic.Pointer[path]
 	optionalFull *metric.Extra
 	refused      *metric.Extra
+	taps         *taps // nil: none
 
 	mu      sync.Mutex
 	streams map[string]*sendStream
@@ -229,6 +230,7 @@ func (w *passage) once(b *Batch, r *Routes, received int, done func(error)) erro
 			channels[c].Cells.EventPutAttempt.Add(n)
 			tx.Commit(b, pick, one.stored)
 			channels[c].Cells.EventPutSuccess.Add(n)
+			p.taps.see(p.cells.Name, channels[c].Name, b, pick)
 		}
 	}
 	w.optional(b, r)
@@ -319,6 +321,7 @@ func (w *passage) optional(b *Batch, r *Routes) {
 		}
 		tx.Commit(b, pick, func(error) {})
 		ch.Cells.EventPutSuccess.Add(int64(size.Events))
+		p.taps.see(p.cells.Name, ch.Name, b, pick)
 	}
 }
 

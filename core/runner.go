@@ -29,6 +29,7 @@ type SinkRunner struct {
 	Take    Take         // how much at once
 	// Cells are those of its sinks, which count takes that fail.
 	Cells []*metric.Group
+	taps  *taps // nil: none
 
 	stay    atomic.Bool  // what the channel holds at the end is for another runner
 	held    atomic.Int64 // leases in the sink's hands
@@ -206,6 +207,7 @@ func (r *SinkRunner) bury(ctx context.Context, e Event, born time.Time, why erro
 				return false
 			}
 			r.Dead.Cells.EventPutSuccess.Add(1)
+			r.taps.see(r.Name, r.Dead.Name, b, nil)
 			return true
 		}
 		if !errors.Is(err, ErrChannelFull) {

@@ -124,6 +124,7 @@ func (s *sourceNode) open(ctx context.Context) error {
 	}
 	s.a.started(s.cells)
 	out := NewChannelProcessor(s.log, s.cells, s.a.w.Now, t.interceptors, t.selector, t.channels)
+	out.taps = &s.a.taps
 	out.inherit(s.sent)
 	s.mu.Lock()
 	s.out, s.state, s.max = out, "open", env.MaxEvents
@@ -398,7 +399,8 @@ func (s *sourceNode) status() SourceStatus {
 	defer s.mu.Unlock()
 	one := SourceStatus{
 		Name: s.name, Type: s.typ, State: s.state, Error: text(s.last), Restarts: s.restarts,
-		Received: s.cells.EventReceived.Load(), Accepted: s.cells.EventAccepted.Load(),
+		Received: s.cells.EventReceived.Load(), Accepted: s.cells.EventAccepted.Load(), Open: s.cells.OpenConnection.Load(),
+		Failures: s.cells.EventReadFail.Load() + s.cells.ChannelWriteFail.Load() + s.cells.GenericProcessingFail.Load(),
 	}
 	for _, ch := range s.channels {
 		one.Channels = append(one.Channels, ch.Name)

@@ -139,7 +139,7 @@ func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
 	batch := 0
 	for _, s := range c.sinks {
 		n := &sinkNode{name: s.Name, typ: s.Type, cells: a.group(metric.Sink, s.Name)}
-		n.sink = newMetered(s.Bound.(Sink), n.cells, a.w.Now, or0(s.Keys.BatchSize()))
+		n.sink = newMetered(s.Bound.(Sink), n.cells, a, c.channel(), or0(s.Keys.BatchSize()))
 		u.sinks = append(u.sinks, n)
 		members = append(members, n.sink)
 		cells = append(cells, n.cells)
@@ -157,7 +157,7 @@ func newUnit(a *Agent, c unitConf, channels []*ChannelNode) *unit {
 	u.runner = &SinkRunner{
 		Name: c.name(), Log: a.w.Log.With("sink", c.name()), Sink: sink,
 		Channel: ch, Dead: channelOf(c.deadLetter(), channels),
-		Take: Take{Events: batch, Linger: c.first().Keys.LingerTime()}, Cells: cells,
+		Take: Take{Events: batch, Linger: c.first().Keys.LingerTime()}, Cells: cells, taps: &a.taps,
 	}
 	return u
 }

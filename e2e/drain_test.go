@@ -226,3 +226,73 @@ func TestMemoryLost(t *testing.T) {
 		t.Errorf("left: %+v; %d were acknowledged, %d had no answer", left, len(c.stored), len(c.unknown))
 	}
 }
+
+// TestDrainReadsOn: the application goes on writing after the sidecar has got its
+// SIGTERM. What it writes is read until the files are at rest, and delivered.
+func TestDrainReadsOn(t *testing.T) {
+	dir := workDir(t)
+	a := newAgent(t, dir, "rotate.conf", vars{"E2E_POLL": "2000"}, "--state-dir", filepath.Join(dir, "state")) // at rest is what two looks find unchanged
+	log := filepath.Join(dir, "log", "app.log")
+	appendTo(t, log, "")
+	a.start()
+	n, total := 0, pick(2000, 20000)
+	more := func(count int) {
+		for range count {
+			n++
+			appendTo(t, log, line("app", n)+"\n")
+		}
+	}
+	more(total / 4)
+	a.signal(syscall.SIGTERM)
+	eventually(t, "not ready", func() bool { _, code := a.get("/readyz"); return code == http.StatusServiceUnavailable })
+	more(total - n)
+	if code := a.wait(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	if l := a.lastLine(); l.Kept+l.Lost != 0 {
+		t.Errorf("left: %+v", l)
+	}
+	var want []string
+	for i := range n {
+		want = append(want, line("app", i+1))
+	}
+	got := rolled(t, filepath.Join(dir, "out"))
+	if !slices.Equal(got, want) {
+		t.Errorf("%d lines written, %d delivered", len(want), len(got))
+	}
+}
+
+// TestDrainHook: what a preStop hook runs. It waits until all is delivered, and
+// says so in a line of JSON; its SIGTERM then ends the agent at once.
+func TestDrainHook(t *testing.T) {
+	r := newDrainRig(t, "file")
+	r.start()
+	c := r.crowd()
+	out, stderr, code := millrace(t, nil, "drain", "--admin", r.admin)
+	if code != 0 || strings.Count(out, "\n") != 1 || !strings.Contains(out, `"msg":"drained","agent":"a1","kept":0,"lost":0,"left":[]`) {
+		t.Errorf("%d %s %s", code, out, stderr)
+	}
+	c.wg.Wait()
+	c.check(t, rolled(t, r.out))
+	if _, code := r.get("/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz answers %d after the drain", code)
+	}
+	r.stop()
+}
+
+// TestDrainHookKeeps: the sink cannot write. The hook ends when the drain's time is over, and says what stays.
+func TestDrainHookKeeps(t *testing.T) {
+	r := newDrainRig(t, "file", "--drain-timeout", "1s")
+	r.start()
+	blocked(t, r.out)
+	c := r.crowd()
+	out, stderr, code := millrace(t, nil, "drain", "--admin", r.admin)
+	c.wg.Wait()
+	if code != 0 || !strings.Contains(out, `"lost":0`) || !strings.Contains(out, `"channel":"store"`) {
+		t.Errorf("%d %s %s", code, out, stderr)
+	}
+	r.stop()
+	if l := r.lastLineOf(tailOf(r.log, 1)); l.Kept < len(c.stored) {
+		t.Errorf("%d acknowledged, left %+v", len(c.stored), l)
+	}
+}

@@ -40,7 +40,7 @@ func TestAdminAdmits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			agent := core.NewAgent(&conf.Agent{Name: "a1"}, core.World{})
-			s := &adminServer{agent: agent, reloads: new(reloader), token: c.token, metrics: prometheusHandler(agent, new(reloader))}
+			s := &adminServer{agent: agent, reloads: new(reloader), token: c.token, metrics: prometheusHandler(agent, new(reloader)), drain: newDrainState("a1")}
 			r := httptest.NewRequest(http.MethodGet, "http://"+c.host+c.path, nil)
 			r.RemoteAddr = c.remote
 			if c.given != "" {

@@ -29,6 +29,8 @@ type agentOptions struct {
 	source
 	adminAddr, adminToken string
 	adminGiven            bool // the address was chosen, not left to the default
+	adminTLS              adminTLS
+	tap                   tapOptions
 	dir                   string
 	drain                 time.Duration
 	logForm               string
@@ -60,6 +62,8 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	f.Seconds(&o.poll, "poll-interval", "i", "how often to look at the configuration, besides whenever the system tells of a change; 0: as by default (default 30)")
 	f.String(&o.adminAddr, "admin", "", "ADDR", "where the admin server listens, off for nowhere (default "+defaultAdmin+")")
 	f.String(&o.adminToken, "admin-token", "", "TOKEN", "bearer token for status pages from beyond loopback; better given in the environment")
+	o.adminTLS.flags(f)
+	o.tap.flags(f)
 	f.String(&o.dir, "state-dir", "", "DIR", "where components keep files that have no place of their own")
 	f.Duration(&o.drain, "drain-timeout", "", "how long to go on delivering after SIGTERM (default 25s)")
 	f.OneOf(&o.logForm, "log", "form of the log on standard error (default text)", "text", "json")
@@ -121,7 +125,7 @@ func (p *Program) agent(args []string) int {
 		return exitOK
 	}
 	o.sayNotices(log, c)
-	if err := p.serve(o, c, text, log.With("agent", c.Name)); err != nil {
+	if err := p.serve(o, c, faults, text, log.With("agent", c.Name)); err != nil {
 		log.Error("agent failed", "agent", c.Name, "error", err)
 		return exitFailed
 	}
@@ -152,23 +156,24 @@ func exists(name string) bool {
 var errEventsLost = errors.New("events were left in a channel that does not keep them")
 
 // serve runs the agent and its servers until a signal, and says what was left.
-func (p *Program) serve(o *agentOptions, c *conf.Agent, text snapshot, log *slog.Logger) error {
+func (p *Program) serve(o *agentOptions, c *conf.Agent, faults conf.Faults, text snapshot, log *slog.Logger) error {
 	tune(p.Env, log)
 	var pool sockets
 	a := core.NewAgent(c, core.World{
 		Log: log, FS: filesystem(), Dir: o.dir, Now: time.Now, Listen: pool.Listen, ListenPacket: pool.ListenPacket,
 		DrainTimeout: o.drain, RetryOpen: o.isLenient(p), Handover: pool.Handover, Catalog: Catalog(),
 	})
-	r := &reloader{p: p, o: o, name: c.Name, a: a, log: log, tried: text, faulty: o.isLenient(p) && o.faulty(p, c.Name)}
+	r := &reloader{p: p, o: o, name: c.Name, a: a, log: log, tried: text, running: c, faults: faults, faulty: o.isLenient(p) && o.faulty(p, c.Name)}
 	r.status.Enabled = !o.noReload
-	admin, err := startAdmin(o, a, r, log)
+	d := newDrainState(c.Name)
+	admin, err := startAdmin(o, a, r, d, log)
 	if err != nil {
 		return err
 	}
 	defer admin.stop()
 	defer o.monitor.start(a, r, log).stop()
 
-	ctx, cut, asked, stop := p.signals(log)
+	ctx, cut, asked, stop := p.signals(d, log)
 	defer stop()
 	log.Info("starting", "version", versionOf().short(), "files", o.files,
 		"sources", len(c.Sources), "channels", len(c.Channels), "sinks", len(c.Sinks), "admin", admin.address())
@@ -189,12 +194,16 @@ func (p *Program) serve(o *agentOptions, c *conf.Agent, text snapshot, log *slog
 		}
 		return err
 	}
-	return p.report(c.Name, a.Left())
+	d.end(a.Left())
+	err = p.report(c.Name, a.Left())
+	d.wait()
+	return err
 }
 
 // signals turns signals into contexts: ctx ends at the first, cut at the second.
-// SIGHUP is none of these: asked tells of it.
-func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, asked <-chan struct{}, stop func()) {
+// SIGHUP is none of these: asked tells of it. What /drainz is asked begins a drain as well, after
+// which the first signal only lets the process end.
+func (p *Program) signals(d *drainState, log *slog.Logger) (ctx, cut context.Context, asked <-chan struct{}, stop func()) {
 	ctx, drain := context.WithCancel(context.Background())
 	cut, cutShort := context.WithCancel(context.Background())
 	over, ended, hangup := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
@@ -210,6 +219,9 @@ func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, asked <-c
 					}
 					continue
 				}
+				if d.release() {
+					continue
+				}
 				if !draining {
 					log.Info("signal: draining; a second one stops at once", "signal", s.String())
 					draining = true
@@ -218,6 +230,13 @@ func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, asked <-c
 				}
 				log.Warn("signal: the drain is cut short", "signal", s.String())
 				cutShort()
+			case <-d.asked:
+				if !draining {
+					log.Info("asked to drain; the process stays until there is a signal")
+					draining = true
+					d.hold()
+					drain()
+				}
 			case <-over:
 				return
 			}
@@ -234,21 +253,10 @@ func (p *Program) signals(log *slog.Logger) (ctx, cut context.Context, asked <-c
 // report writes the last line of an agent: JSON whatever the log's form, for whoever picks up after it.
 func (p *Program) report(agent string, left []core.Left) error {
 	line := struct {
-		Time  string      `json:"time"`
-		Level string      `json:"level"`
-		Msg   string      `json:"msg"`
-		Agent string      `json:"agent"`
-		Kept  int         `json:"kept"` // events on disk, delivered after the next start
-		Lost  int         `json:"lost"` // events in memory; a source that can read again will
-		Left  []core.Left `json:"left"`
-	}{Time: time.Now().UTC().Format(time.RFC3339Nano), Level: "INFO", Msg: "stopped", Agent: agent, Left: or(left)}
-	for _, l := range left {
-		if l.Kept {
-			line.Kept += l.Events
-		} else {
-			line.Lost += l.Events
-		}
-	}
+		Time  string `json:"time"`
+		Level string `json:"level"`
+		drainReport
+	}{time.Now().UTC().Format(time.RFC3339Nano), "INFO", reportOf("stopped", agent, left)}
 	if line.Lost > 0 {
 		line.Level = "ERROR"
 	}

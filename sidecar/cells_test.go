@@ -22,7 +22,7 @@ func TestSamples(t *testing.T) {
 	sink.EventDrainSuccess.Add(5)
 	sink.Lag.Observe(3*time.Millisecond, 4)
 	sink.Lag.Observe(time.Hour, 1)
-	text := exposition(samples([]*metric.Group{source, other, odd, channel, sink}, true))
+	text := exposition(samples([]*metric.Group{source, other, odd, channel, sink}, true), false)
 	for _, want := range []string{
 		`millrace_source_events_received_total{source="r1"} 3`,
 		`millrace_source_things_seen_total{source="r1"} 7`,

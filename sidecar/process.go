@@ -14,13 +14,18 @@ import (
 	"github.com/millrace/millrace/core"
 )
 
-// prometheusHandler writes Prometheus's text form by hand: client_golang brings
+// prometheusHandler writes Prometheus's text form, or OpenMetrics where that is asked for, by hand: client_golang brings
 // 2.3 MB of protobuf into a binary in which nothing else links it
 // (docs/decisions/006). A test compares the two.
 func prometheusHandler(a *core.Agent, r *reloader) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		text := exposition(processSamples()) + exposition(r.samples()) + exposition(samples(a.Cells(), a.Ready() == nil))
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		open := strings.Contains(q.Header.Get("Accept"), "application/openmetrics-text")
+		typ, end := "text/plain; version=0.0.4; charset=utf-8", ""
+		if open {
+			typ, end = "application/openmetrics-text; version=1.0.0; charset=utf-8", "# EOF\n"
+		}
+		w.Header().Set("Content-Type", typ)
+		text := exposition(processSamples(), open) + exposition(r.samples(), open) + exposition(samples(a.Cells(), a.Ready() == nil), open) + end
 		_, _ = io.WriteString(w, text) // the client is gone
 	})
 }

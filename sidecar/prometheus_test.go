@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -24,13 +25,20 @@ func TestPrometheusLint(t *testing.T) {
 
 	r := prometheus.NewPedanticRegistry()
 	r.MustRegister(&collector{func() []*metric.Group { return groups }, func() bool { return true }})
-	h := promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
+	h := promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, EnableOpenMetrics: true})
 	got := get(t, h, http.MethodGet, "/metrics")
 	if got.code != http.StatusOK {
 		t.Fatalf("%d %s", got.code, got.body)
 	}
-	if own := exposition(samples(groups, true)); own != got.body {
+	if own := exposition(samples(groups, true), false); own != got.body {
 		t.Errorf("the hand-written form differs:\n%s\nwant\n%s", own, got.body)
+	}
+	open := httptest.NewRecorder()
+	ask := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	ask.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	h.ServeHTTP(open, ask)
+	if own := exposition(samples(groups, true), true) + "# EOF\n"; own != open.Body.String() {
+		t.Errorf("OpenMetrics by hand differs:\n%s\nwant\n%s", own, open.Body)
 	}
 	problems, err := promlint.New(strings.NewReader(got.body)).Lint()
 	if err != nil {

@@ -54,9 +54,11 @@ type reloader struct {
 	tried  snapshot // the files as they were read last
 	faulty bool     // the configuration at work has errors that --lenient goes on with
 
-	mu     sync.Mutex
-	status reloadStatus
-	last   float64 // when the newest good one was, in seconds since 1970
+	mu      sync.Mutex
+	running *conf.Agent // the configuration at work, and what is wrong with it
+	faults  conf.Faults
+	status  reloadStatus
+	last    float64 // when the newest good one was, in seconds since 1970
 }
 
 // run looks until ctx ends: at each change that the system tells of, as often as
@@ -130,6 +132,9 @@ func (r *reloader) reload(trigger string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Last = &one
+	if one.Result != reloadFailed {
+		r.running, r.faults = next, faults
+	}
 	if one.Result == reloadOK {
 		r.status.OK++
 		r.last = float64(one.Time.UnixMilli()) / 1000

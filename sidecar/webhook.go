@@ -75,7 +75,7 @@ func (p *Program) webhook(args []string) int {
 		return code
 	}
 	log := newLog(p.Stderr, o.logForm, slog.LevelInfo)
-	ctx, cut, _, stop := p.signals(log)
+	ctx, cut, _, stop := p.signals(newDrainState(""), log)
 	defer stop()
 	w, err := p.newWebhook(o, log)
 	if err == nil {
@@ -207,7 +207,7 @@ func (w *admissions) status(out http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(out, "ready")
 	case "/metrics":
 		out.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = io.WriteString(out, exposition(processSamples())+exposition(w.samples())) // the client is gone
+		_, _ = io.WriteString(out, exposition(processSamples(), false)+exposition(w.samples(), false)) // the client is gone
 	default:
 		http.NotFound(out, r)
 	}

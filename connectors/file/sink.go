@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -369,4 +370,9 @@ func (s *sink) Close(ctx context.Context) error {
 		s.cur = nil
 	}
 	return err
+}
+
+// Place implements core.Placer: the directory, and what the names of files in it begin with.
+func (s *sink) Place(core.Event, time.Time) (string, error) {
+	return filepath.Join(s.names.dir, s.names.prefix), nil
 }

@@ -77,6 +77,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	s.where = location{}
 	k.Func("hdfs.path", "path with escapes", "", "Directory: hdfs://host:port/path, hdfs://nameservice/path, /path in Hadoop's fs.defaultFS, or file:///path.", func(text string) (err error) {
 		s.where, err = parseLocation(text)
+		s.target.Path = s.where.path
 		return err
 	}).Required()
 	s.target.Prefix.Key(k, "hdfs.filePrefix", "FlumeData", "What the names of files begin with.")
@@ -162,7 +163,6 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		_ = f.Close() // nothing was written
 	}
 	s.session = &session{dial: dial, timeout: s.callTimeout}
-	s.target.Path = s.where.path
 	s.target.Open(env, "hdfs.")
 	s.lock, s.wake, s.slots = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, s.threads)
 	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
@@ -436,4 +436,14 @@ func keep[T any](list []T, ok func(T) bool) []T {
 	}
 	clear(list[n:])
 	return list[:n]
+}
+
+// Place implements core.Placer: the directory, and what the names of files in it begin with.
+func (s *sink) Place(e core.Event, now time.Time) (string, error) {
+	dir, prefix := s.target.Place(e.Headers, now)
+	place := strings.TrimSuffix(clean(dir), "/") + clean(prefix)
+	if s.where.authority != "" {
+		place = s.where.scheme + "://" + s.where.authority + place
+	}
+	return place, nil
 }

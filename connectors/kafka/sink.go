@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -105,3 +106,6 @@ func (s *sink) Close(ctx context.Context) error {
 	<-s.turn
 	return nil
 }
+
+// Place implements core.Placer: the topic.
+func (s *sink) Place(e core.Event, _ time.Time) (string, error) { return s.route(e.Headers) }

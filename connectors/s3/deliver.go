@@ -194,6 +194,12 @@ func (s *sink) bucketOf(h core.Headers, now time.Time, n int) (*bucket, error) {
 	return b, nil
 }
 
+// Place implements core.Placer: the bucket, and what the keys of objects begin with.
+func (s *sink) Place(e core.Event, now time.Time) (string, error) {
+	dir, prefix := s.target.Place(e.Headers, now)
+	return "s3://" + s.bucket + strings.TrimSuffix(roll.Clean(dir, ""), "/") + roll.Clean(prefix, ""), nil
+}
+
 // forgetBucket drops the oldest bucket without an object.
 func (s *sink) forgetBucket() {
 	var oldest *bucket

@@ -63,6 +63,18 @@ func (c *Component) Redacted() []Property {
 	return list
 }
 
+// Written is Redacted for people who may not see everything: a value with
+// references ${...} is as it is written, since what they lead to may be anything.
+func (c *Component) Written() []Property {
+	list := c.Redacted()
+	for i, p := range list {
+		if p.written != "" && p.Value != veiled {
+			list[i].Value = p.written
+		}
+	}
+	return list
+}
+
 // Value is what a property of the component says, "" if it is not there.
 func (c *Component) Value(key string) string {
 	for _, p := range c.Props {

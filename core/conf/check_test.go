@@ -136,3 +136,22 @@ func props(c *conf.Component) string {
 	}
 	return b.String()
 }
+
+// What a reference leads to is not shown, and a secret not even as it is written.
+func TestWritten(t *testing.T) {
+	o := conf.FromText("a.conf", "a.channels = c\na.channels.c.type = memory\na.sources = r\na.sources.r.type = netcat\na.sources.r.channels = c\n"+
+		"a.sources.r.bind = ${env:HOST}\na.sources.r.port = 1\na.sources.r.password = hidden${env:HOST}\n")
+	o.Env = func(string) (string, bool) { return "example", true }
+	text, _ := conf.Load(o)
+	agent, faults := text.Build("a", catalog, o)
+	if agent == nil {
+		t.Fatal(faults)
+	}
+	got := map[string]string{}
+	for _, p := range agent.Sources[0].Written() {
+		got[p.Key] = p.Value
+	}
+	if got["bind"] != "${env:HOST}" || got["port"] != "1" || got["password"] != "******" {
+		t.Errorf("%v", got)
+	}
+}

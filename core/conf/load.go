@@ -174,6 +174,9 @@ func (t *Text) expand(r *resolver, p *Property) {
 		report(Warning, "${"+name+"} is not defined and stays as it is", r.unresolvedHint(name),
 			"a reference ${...} is not defined and stays as it is")
 	}
+	if value != p.Value {
+		p.written = javaTrim(p.Value)
+	}
 	p.Value = javaTrim(value)
 }
 

@@ -14,7 +14,8 @@ const MaxFile = 16 << 20
 type Property struct {
 	Key, Value string
 	Pos        Pos
-	filtered   bool // the value comes from a config filter: it is a secret
+	filtered   bool   // the value comes from a config filter: it is a secret
+	written    string // the value before its references were replaced; "" if it had none
 }
 
 // ParseProperties reads text as java.util.Properties does, to the letter: the properties in the order of the file, with

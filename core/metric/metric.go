@@ -128,6 +128,16 @@ func (g *Group) Extras() []*Extra {
 	return append([]*Extra(nil), g.extra...)
 }
 
+// Value returns the group's own cell of that name; 0 if there is none.
+func (g *Group) Value(name string) int64 {
+	for _, x := range g.Extras() {
+		if x.Name == name {
+			return x.Value()
+		}
+	}
+	return 0
+}
+
 // Histogram counts durations in fixed buckets from 1 ms to about 17 minutes,
 // each four times the last.
 type Histogram struct {

@@ -82,6 +82,8 @@ func (f *failover) Group(sinks []core.Sink) {
 
 // Open implements core.Component.
 func (f *failover) Open(_ context.Context, env core.Env) error {
+	f.mu.Lock() // somebody may ask already how the sinks fare
+	defer f.mu.Unlock()
 	f.log, f.now = env.Log, env.Now
 	return nil
 }
@@ -114,7 +116,7 @@ func (f *failover) failed(m *member, cause error) (other bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	if m.until.Before(now) || m.failures == 0 { // one failure counts once, however many leases it rolls back
+	if !m.until.After(now) { // one failure counts once, however many leases it rolls back
 		m.failures++
 		penalty := min(f.maxPenalty, time.Second<<min(m.failures, 20))
 		m.until = now.Add(penalty)
@@ -130,6 +132,28 @@ func (f *failover) succeeded(m *member) {
 		f.log.Info("sink is well again", "sink", m.name)
 		m.failures, m.until = 0, time.Time{}
 	}
+}
+
+// Fares implements core.Members.
+func (f *failover) Fares() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.now == nil {
+		return nil
+	}
+	now, active := f.now(), false
+	all := make(map[string]string, len(f.sinks))
+	for _, m := range f.sinks {
+		switch {
+		case m.until.After(now):
+			all[m.name] = core.FaresFailed
+		case active:
+			all[m.name] = core.FaresStandby
+		default:
+			all[m.name], active = core.FaresActive, true
+		}
+	}
+	return all
 }
 
 // Flush implements core.Sink.

@@ -98,6 +98,8 @@ func (g *loadBalance) Group(sinks []core.Sink) {
 
 // Open implements core.Component.
 func (g *loadBalance) Open(_ context.Context, env core.Env) error {
+	g.mu.Lock() // somebody may ask already how the sinks fare
+	defer g.mu.Unlock()
 	g.log, g.now = env.Log, env.Now
 	return nil
 }
@@ -202,6 +204,24 @@ func (g *loadBalance) leaveOut(m *balanced) time.Duration {
 
 func (g *loadBalance) timeout(failures int) time.Duration {
 	return min(g.longest, time.Second<<failures)
+}
+
+// Fares implements core.Members.
+func (g *loadBalance) Fares() map[string]string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.now == nil {
+		return nil
+	}
+	now := g.now()
+	all := make(map[string]string, len(g.sinks))
+	for _, m := range g.sinks {
+		all[m.name] = core.FaresActive
+		if g.backoff && !m.restore.Before(now) {
+			all[m.name] = core.FaresFailed
+		}
+	}
+	return all
 }
 
 // Flush implements core.Sink.

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/common.sh"
 case ${1:-} in
   fetch)
-    need curl=curl openssl=openssl ncat=ncat logger=bsdutils
+    need curl=curl openssl=openssl ncat=ncat logger=bsdutils chromium=chromium promtool=prometheus
     need_java
     for s in flume log4j kafka hdfs s3 rsyslog syslog-ng logrotate python-thrift; do "$HERE/$s.sh" fetch; done
     make_certs;;

@@ -49,6 +49,13 @@ func (t *Target) Of(h core.Headers, now time.Time, n int) (target []byte, split 
 	return t.buf, split
 }
 
+// Place returns the path and the prefix for an event, of a t that is not open and
+// counts nothing. Where the event has no time of its own they show now.
+func (t *Target) Place(h core.Headers, now time.Time) (path, prefix string) {
+	at, _ := t.Clock.Of(h, now) // the error says that it is now
+	return string(t.Path.Append(nil, h, at)), string(t.Prefix.Append(nil, h, at))
+}
+
 // Clean makes of a path with headers in it one that a store takes, and that
 // begins with '/': ".." and "." are no steps, and control characters, what is
 // not UTF-8, and the characters of refused become '_'.

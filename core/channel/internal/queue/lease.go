@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sort"
+	"time"
 
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/wal"
@@ -20,8 +21,9 @@ type lease struct {
 
 // details are what most leases never have.
 type details struct {
-	acked   []bool   // by index; nil until the first partial ack
-	lengths []uint32 // of bodies; only once unpinned
+	acked   []bool    // by index; nil until the first partial ack
+	lengths []uint32  // of bodies; only once unpinned
+	born    time.Time // of the oldest event; only once unpinned
 }
 
 func (l *lease) detail() *details {
@@ -229,6 +231,7 @@ func (l *lease) Unpin() bool {
 		return true
 	}
 	l.detail().lengths = make([]uint32, len(l.batch.Events))
+	l.born = l.batch.Born
 	for i := range l.lengths {
 		l.lengths[i] = uint32(len(l.batch.Events[i].Body))
 	}

@@ -75,6 +75,7 @@ type Channel struct {
 	low       error // why the volume takes nothing
 	checked   time.Time
 	fullSince time.Time // when a claim first found memory full
+	taken     time.Time // when the oldest event of the newest lease was taken in
 }
 
 // waiter is a Room call.
@@ -148,6 +149,12 @@ func (c *Channel) measure(m *metric.Group) {
 	if m == nil {
 		m = new(metric.Group) // counted, and seen by nobody
 	}
+	m.GaugeFunc("oldest_event_age_seconds", "Age of the oldest event in the channel, from when it was taken in; 0: it is empty.", func() int64 {
+		if oldest := c.Oldest(); !oldest.IsZero() {
+			return int64(max(0, c.o.Now().Sub(oldest).Seconds()))
+		}
+		return 0
+	})
 	c.drops.count = m.Counter("events_dropped_total", "Events dropped because the channel was full (whenFull).")
 	if c.log == nil {
 		return
@@ -309,6 +316,34 @@ func (c *Channel) Len() core.Size {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.held[inMemory].Add(c.held[onDisk])
+}
+
+// Oldest implements core.Aged. The times of events that are on disk only are not
+// known here: they count as that of the events that were taken last, which were in front of them.
+func (c *Channel) Oldest() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var oldest time.Time
+	note := func(t time.Time) {
+		if !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
+			oldest = t
+		}
+	}
+	for l := range c.leases {
+		if l.batch != nil {
+			note(l.batch.Born)
+		} else {
+			note(l.born)
+		}
+	}
+	if c.head < len(c.queue) {
+		if m := c.queue[c.head].mem; m != nil {
+			note(m.batch.Born)
+		} else {
+			note(c.taken)
+		}
+	}
+	return oldest
 }
 
 // InMemory returns what is held in memory alone, and whether puts go to disk

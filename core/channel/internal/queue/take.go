@@ -111,6 +111,7 @@ func (c *Channel) lease(limit int, bytes int64) *lease {
 	}
 	c.starved = false
 	l.batch = l.build()
+	c.taken = l.batch.Born
 	c.leases[l] = struct{}{}
 	return l
 }
