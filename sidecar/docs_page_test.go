@@ -62,7 +62,8 @@ func checkCounters(t *testing.T, r *running, p page, e core.Entry) {
 					name = base
 				}
 			}
-			if !slices.Contains(common, name) && !slices.Contains(own, name) {
+			// One of its own may be called as that of another kind.
+			if (!slices.Contains(common, name) || slices.Contains(documented, name)) && !slices.Contains(own, name) {
 				own = append(own, name)
 			}
 		}
