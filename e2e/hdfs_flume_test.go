@@ -43,7 +43,7 @@ func hdfsAsFlume(t *testing.T, nn nameNode, dir string) {
 	stopFlume(t)()
 
 	all := map[string][]stored{}
-	for _, f := range nn.read(t, "/flume/*/*/*", "/ours/*/*/*") {
+	for _, f := range nn.read(t, "/flume", "/ours") {
 		p := strings.Split(f.path, "/")
 		key := p[1] + " " + p[2]
 		all[key] = append(all[key], f)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ func hdfsTypes(t *testing.T, nn nameNode, dir string) {
 	want := lines("types", n)
 	type written struct{ name, kind, codec, format, serializer, compression string }
 	var all []written
+	var names []string
 	for _, codec := range []string{"gzip", "bzip2", "snappy", "lz4", "zstd", "deflate"} {
 		all = append(all,
 			written{"stream-" + codec, "CompressedStream", codec, "Text", "TEXT", "null"},
@@ -33,22 +35,55 @@ func hdfsTypes(t *testing.T, nn nameNode, dir string) {
 		written{"avro-zstandard", "DataStream", "None", "Text", "avro_event", "zstandard"},
 		written{"avro-in-gzip", "CompressedStream", "gzip", "Text", "avro_event", "null"},
 	)
-	dir = filepath.Join(dir, "types")
+	s := newStream(t, nn, dir, "hdfs.conf", "types", nil)
+	s.conf = filepath.Join(dir, "types.conf")
+	var conf strings.Builder
+	fmt.Fprintf(&conf, `
+a1.sources = log
+a1.sources.log.type = taildir
+a1.sources.log.filegroups = app
+a1.sources.log.filegroups.app = %s
+a1.sources.log.positionFile = %s/positions.json
+a1.sources.log.interceptors = time
+a1.sources.log.interceptors.time.type = static
+a1.sources.log.interceptors.time.key = timestamp
+a1.sources.log.interceptors.time.value = 1338212793234
+`, s.log, dir)
 	for _, w := range all {
-		// One at a time: the agents are small, and end at once.
-		s := newStream(t, nn, filepath.Join(dir, w.name), "hdfs-types.conf", "types", vars{
-			"E2E_HDFS": nn.uri + "/types/" + w.name, "E2E_TYPE": w.kind, "E2E_CODEC": w.codec, "E2E_FORMAT": w.format,
-			"E2E_SERIALIZER": w.serializer, "E2E_COMPRESSION": w.compression,
-		})
-		s.grow(n / 2)
-		s.start()
-		eventually(t, "half is delivered, with a commit point after it", func() bool { return s.metric("millrace_sink_events_drained_total") == n/2 })
-		s.grow(n / 2)
-		eventually(t, "all is delivered", func() bool { return s.metric("millrace_sink_events_drained_total") == n })
-		s.stop()
+		fmt.Fprintf(&conf, `
+a1.channels.NAME.type = memory
+a1.channels.NAME.capacity = 10000
+a1.sinks.NAME.type = hdfs
+a1.sinks.NAME.channel = NAME
+a1.sinks.NAME.hdfs.path = %s/types/NAME
+a1.sinks.NAME.hdfs.fileType = %s
+a1.sinks.NAME.hdfs.codeC = %s
+a1.sinks.NAME.hdfs.writeFormat = %s
+a1.sinks.NAME.serializer = %s
+a1.sinks.NAME.serializer.compressionCodec = %s
+a1.sinks.NAME.hdfs.rollInterval = 0
+a1.sinks.NAME.hdfs.rollSize = 0
+a1.sinks.NAME.hdfs.rollCount = 0
+a1.sinks.NAME.hdfs.commitInterval = 100
+`, nn.uri, w.kind, w.codec, w.format, w.serializer, w.compression)
+		text := strings.ReplaceAll(conf.String(), "NAME", w.name)
+		conf.Reset()
+		conf.WriteString(text)
+		names = append(names, w.name)
 	}
+	list := strings.Join(names, " ")
+	fmt.Fprintf(&conf, "a1.channels = %s\na1.sinks = %s\na1.sources.log.channels = %s\n", list, list, list)
+	write(t, s.conf, conf.String())
+	s.start()
+	for range 2 { // with a commit point after the first half, where the file is gone on with
+		s.grow(n / 2)
+		eventually(t, "all that was written is delivered", func() bool {
+			return int(s.metric("millrace_sink_events_drained_total")) == len(all)*s.written
+		})
+	}
+	s.stop()
 	got := map[string][]stored{}
-	for _, f := range nn.read(t, "/types/*/*") {
+	for _, f := range nn.read(t, "/types") {
 		name := strings.Split(f.path, "/")[2]
 		got[name] = append(got[name], f)
 	}
