@@ -122,14 +122,20 @@ func (n nameNode) read(t *testing.T, dirs ...string) (all []stored) {
 	for l := range strings.Lines(n.out(t, "java", append([]string{"clients/HadoopText.java"}, dirs...)...)) {
 		l = strings.TrimSuffix(l, "\n")
 		if rest, ok := strings.CutPrefix(l, "== "); ok {
+			if len(all) > 0 { // the empty line belongs to the header
+				last := &all[len(all)-1]
+				last.lines = last.lines[:len(last.lines)-1]
+			}
 			f := strings.Fields(rest)
 			length, err := strconv.ParseInt(f[1], 10, 64)
 			must(t, err)
 			all = append(all, stored{path: f[0], length: length, owner: f[2]})
 			continue
 		}
-		last := &all[len(all)-1]
-		last.lines = append(last.lines, l)
+		if len(all) > 0 {
+			last := &all[len(all)-1]
+			last.lines = append(last.lines, l)
+		}
 	}
 	return all
 }

@@ -51,10 +51,11 @@ func killed(s *stream, kills int) {
 	empty, begun := 0, 0 // files in use that a kill left, without and with something confirmed
 	known := map[string]bool{}
 	look := func() {
-		files, ok := s.nn.list(s.t, s.root)
-		if !ok {
-			s.t.Fatal("the name node does not answer")
-		}
+		var files []stored
+		eventually(s.t, "the name node answers", func() (ok bool) {
+			files, ok = s.nn.list(s.t, s.root)
+			return ok
+		})
 		seen := map[string]bool{}
 		for _, f := range files {
 			switch {

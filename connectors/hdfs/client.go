@@ -22,7 +22,7 @@ import (
 type access struct {
 	principal, keytab string
 	nameNode          string // its principal
-	proxyUser         string
+	proxyUser         string // to act for; empty: oneself
 	krb5              string // krb5.conf
 }
 
@@ -72,6 +72,12 @@ func (s *sink) dialCluster() (fileSystem, error) {
 			return nil, err
 		}
 		o.KerberosClient = f.krb
+		if s.access.proxyUser != "" {
+			// The library tells HDFS this name as the one to act for, and proves
+			// the principal, which gokrb5 keeps apart from it. HDFS lets it do so
+			// if hadoop.proxyuser.NAME of the principal's short name says so.
+			f.krb.Credentials.SetUserName(s.access.proxyUser)
+		}
 		if s.access.nameNode != "" {
 			o.KerberosServicePrincipleName = s.access.nameNode
 		}

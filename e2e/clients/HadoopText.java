@@ -2,7 +2,7 @@
 //
 //	HadoopText DIRECTORY...
 //
-// that is, in all that are below. Each file begins with a line "== PATH LENGTH OWNER". Of a SequenceFile follows "classes KEY VALUE CODEC", then key, tab, value for each record, by
+// that is, in all that are below. Each file begins with an empty line and "== PATH LENGTH OWNER". Of a SequenceFile follows "classes KEY VALUE CODEC", then key, tab, value for each record, by
 // SequenceFile.Reader, which reads it record by record and, if it is not compressed, again in parts, from sync markers on; of any other what `hdfs dfs -text` shows.
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -38,6 +38,7 @@ public class HadoopText {
       }
       files.sort(Comparator.comparing(f -> f.getPath().toString()));
       for (FileStatus f : files) {
+        out.println(); // a text may lack its last newline
         out.println("== " + f.getPath().toUri().getPath() + " " + f.getLen() + " " + f.getOwner());
         if (isSequence(fs, f)) {
           sequence(conf, f, out);
