@@ -122,9 +122,11 @@ func (n nameNode) read(t *testing.T, dirs ...string) (all []stored) {
 	for l := range strings.Lines(n.out(t, "java", append([]string{"clients/HadoopText.java"}, dirs...)...)) {
 		l = strings.TrimSuffix(l, "\n")
 		if rest, ok := strings.CutPrefix(l, "== "); ok {
-			if len(all) > 0 { // the empty line belongs to the header
+			if len(all) > 0 { // the empty line belongs to the header; it ends a text without its last newline
 				last := &all[len(all)-1]
-				last.lines = last.lines[:len(last.lines)-1]
+				if k := len(last.lines) - 1; k >= 0 && last.lines[k] == "" {
+					last.lines = last.lines[:k]
+				}
 			}
 			f := strings.Fields(rest)
 			length, err := strconv.ParseInt(f[1], 10, 64)

@@ -27,9 +27,9 @@ func TestHDFS(t *testing.T) {
 			name, kind, codec string
 			kills             int
 		}{
-			{"data", "DataStream", "None", pick(4, 100)},
-			{"gzip", "CompressedStream", "gzip", pick(2, 40)},
-			{"records", "SequenceFile", "None", pick(2, 40)},
+			{"data", "DataStream", "None", pick(3, 40)},
+			{"gzip", "CompressedStream", "gzip", pick(1, 20)},
+			{"records", "SequenceFile", "None", pick(1, 20)},
 			{"blocks", "SequenceFile", "deflate", pick(1, 20)},
 		} {
 			t.Run(c.name, func(t *testing.T) {
