@@ -28,7 +28,7 @@ func TestHDFSFailover(t *testing.T) {
 		s.delivers("after " + step.from + " handed over")
 		nn.do(t, "kill9", step.to)
 		s.grow(5000)
-		nn.do(t, "ha", "-transitionToActive", step.from)
+		nn.do(t, "ha", "-transitionToActive", "--forceactive", step.from)
 		died++
 		s.delivers("after " + step.to + " died")
 		nn.do(t, "up", step.to)

@@ -4,6 +4,7 @@
 #   hdfs.sh fetch                           resolve the jars (once)
 #   hdfs.sh start NAME PORT [DATANODES]     one DataNode, or some; the NameNode answers at hdfs://localhost:PORT. PORT to PORT+19 are taken
 #   hdfs.sh up NAME WHO | kill9 NAME WHO    WHO (nn1, nn2, jn, dn1, dn2 ...) again on its old data; or dead, as in a crash
+#                                           A NameNode is up when it lets write, or could: when it has left its safe mode
 #   hdfs.sh halt NAME WHO                   WHO stopped as an administrator does
 #   hdfs.sh sh NAME argument...             the file system shell (hdfs dfs): sh NAME -ls -R /
 #   hdfs.sh admin NAME argument...          hdfs dfsadmin; with ha for admin: hdfs haadmin
@@ -121,7 +122,7 @@ start() {
   for i in $(seq "$DNS"); do up "dn$i"; done # they try again until the NameNode answers
   ready nn1
   if [ -n "$HA" ]; then
-    ticket; cli org.apache.hadoop.hdfs.tools.DFSHAAdmin -transitionToActive nn1
+    ticket; cli org.apache.hadoop.hdfs.tools.DFSHAAdmin -transitionToActive --forceactive nn1
     [ -s "$D/data-nn2/current/VERSION" ] || once nn2 -bootstrapStandby
     up nn2; ready nn2
   fi
@@ -136,7 +137,10 @@ cmd=${1:-}; shift || true
 case $cmd in
   fetch) fetch;;
   start) [ $# -ge 2 ] || usage; P=$2 DNS=${3:-1}; start;;
-  up) [ $# = 2 ] || usage; up "$2"; ready "$2";;
+  up)
+    [ $# = 2 ] || usage
+    up "$2"; ready "$2"
+    case $2 in nn*) wait_log "$N-$2" 'Leaving safe mode|Safe mode is OFF' 120;; esac;;
   halt) [ $# = 2 ] || usage; stop_one "$N-$2";;
   kill9) [ $# = 2 ] || usage; kill9 "$N-$2";;
   stop) mine stop_one;;
