@@ -5,6 +5,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,11 +29,11 @@ type nameNode struct {
 // hdfs starts one with so many data nodes; env is that of services/hdfs.sh.
 func hdfs(t *testing.T, dataNodes int, env vars) nameNode {
 	t.Helper()
-	base := 0
-	for base == 0 || !free(base+1, base+20) {
-		n, err := strconv.Atoi(port(t))
-		must(t, err)
-		base = n
+	// Below those that the system gives to whoever connects: a daemon that comes
+	// back must find its own free.
+	base := 20000 + rand.IntN(600)*20
+	for !free(base, base+20) {
+		base = 20000 + rand.IntN(600)*20
 	}
 	name := fmt.Sprint("n", base)
 	daemon(t, env, "hdfs.sh", "start", name, fmt.Sprint(base), fmt.Sprint(dataNodes))
@@ -140,6 +142,43 @@ func (n nameNode) read(t *testing.T, dirs ...string) (all []stored) {
 		}
 	}
 	return all
+}
+
+// replicas waits until every data node has every block, each replica as long as
+// the others: on the disks, for what the name node believes may be wrong.
+func (n nameNode) replicas(t *testing.T, nodes int) {
+	t.Helper()
+	var blocks map[string][]int64
+	differ := func() (names []string) {
+		blocks = map[string][]int64{}
+		for i := range nodes {
+			root := filepath.Join(n.dir, fmt.Sprint("data-dn", i+1))
+			must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !strings.HasPrefix(d.Name(), "blk_") || strings.HasSuffix(d.Name(), ".meta") {
+					return nil // a file may go while we look
+				}
+				if info, err := d.Info(); err == nil {
+					blocks[d.Name()] = append(blocks[d.Name()], info.Size())
+				}
+				return nil
+			}))
+		}
+		for name, sizes := range blocks {
+			if len(sizes) != nodes || slices.Min(sizes) != slices.Max(sizes) {
+				names = append(names, fmt.Sprint(name, " ", sizes))
+			}
+		}
+		return names
+	}
+	left := differ()
+	for end := time.Now().Add(patience); len(left) > 0; left = differ() {
+		if time.Now().After(end) {
+			t.Errorf("of %d blocks, %d have not %d replicas of one length:%s", len(blocks), len(left), nodes, few(left))
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	t.Logf("%d blocks, each %d times on the disks and as long everywhere", len(blocks), nodes)
 }
 
 // stream is an agent that follows a log into HDFS.

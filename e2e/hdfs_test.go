@@ -41,6 +41,27 @@ func TestHDFS(t *testing.T) {
 	t.Run("types", func(t *testing.T) { hdfsTypes(t, nn, dir) })
 	t.Run("as Flume", func(t *testing.T) { hdfsAsFlume(t, nn, dir) })
 	t.Run("failures", func(t *testing.T) { hdfsFailures(t, nn, dir) })
+	t.Run("replicas", func(t *testing.T) { nn.replicas(t, 3) })
+}
+
+// TestHDFSLateReports has data nodes that tell late what they have got: a file
+// that is gone on with must not leave one of its replicas behind.
+func TestHDFSLateReports(t *testing.T) {
+	if !long() {
+		t.Skip("another cluster is for the long form")
+	}
+	nn := hdfs(t, 3, vars{"HDFS_REPORT": "700"})
+	s := newStream(t, nn, workDir(t), "hdfs.conf", "late", vars{"E2E_TYPE": "DataStream"})
+	s.start()
+	for range 30 {
+		s.delivers("late reports")
+		s.grow(500)
+	}
+	files := s.finished()
+	s.stop()
+	s.exactly(files)
+	t.Logf("%d lines in %d files", s.written, len(files))
+	nn.replicas(t, 3)
 }
 
 // killed ends the agent so many times as a crash does, each time in another

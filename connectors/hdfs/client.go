@@ -36,6 +36,7 @@ type cluster struct {
 	one sync.Mutex
 	// protected: data transfers are.
 	protected bool
+	replicas  replicas
 	closed    sync.Once
 }
 
@@ -177,7 +178,7 @@ func (f *cluster) Create(path string) (writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clusterFile{f: f, w: w}, nil
+	return &clusterFile{f: f, w: w, path: path}, nil
 }
 
 func (f *cluster) Append(path string) (writer, error) {
@@ -185,15 +186,22 @@ func (f *cluster) Append(path string) (writer, error) {
 		f.one.Lock()
 		defer f.one.Unlock()
 	}
-	w, err := f.c.Append(path)
+	w, err := f.replicas.goOn(path, func() (*hadoop.FileWriter, error) { return f.c.Append(path) })
 	if err != nil {
 		return nil, err
 	}
-	return &clusterFile{f: f, w: w, wrote: true}, nil
+	return &clusterFile{f: f, w: w, path: path, wrote: true}, nil
 }
 
-func (f *cluster) Rename(from, to string) error { return f.c.Rename(from, to) }
-func (f *cluster) Remove(path string) error     { return f.c.Remove(path) }
+func (f *cluster) Rename(from, to string) error {
+	f.replicas.forget(from)
+	return f.c.Rename(from, to)
+}
+
+func (f *cluster) Remove(path string) error {
+	f.replicas.forget(path)
+	return f.c.Remove(path)
+}
 
 func (f *cluster) Size(path string) (int64, error) {
 	info, err := f.c.Stat(path)
@@ -223,6 +231,7 @@ func (f *cluster) logout() {
 type clusterFile struct {
 	f     *cluster
 	w     *hadoop.FileWriter
+	path  string
 	wrote bool
 }
 
@@ -251,6 +260,9 @@ func (w *clusterFile) Write(b []byte) error {
 func (w *clusterFile) Close() error {
 	if err := w.deadline(); err != nil {
 		return err
+	}
+	if n := pipeline(w.w); n > 0 {
+		w.f.replicas.wrote(w.path, n)
 	}
 	end := time.Now().Add(w.f.timeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {

@@ -13,6 +13,7 @@
 #
 # At start: HDFS_HA=1 makes it the name service "ha" of two NameNodes (PORT, PORT+2) that share their edits through a JournalNode; nn1 is active.
 # HDFS_KRB=NAME asks for Kerberos, by the KDC that krb.sh has started as NAME, and HDFS_PROTECTION=authentication|integrity|privacy protects transfers.
+# HDFS_REPORT=MS is how long a DataNode keeps to itself what it has got; none by default.
 # HDFS_LEASE=SECONDS is when the NameNode itself finishes the files of a writer that is silent; the 20 minutes are Hadoop's.
 #
 # HADOOP_CONF_DIR for clients is $MILLRACE_E2E_RUN/hdfs-NAME/conf-cli. WebHDFS answers at PORT+1, without Kerberos.
@@ -63,6 +64,7 @@ DEFAULT"
     prop dfs.datanode.data.dir "file://$D/data-$1"; prop dfs.datanode.address "127.0.0.1:$dn"
     prop dfs.datanode.ipc.address "127.0.0.1:$((dn + 1))"; prop dfs.datanode.http.address "127.0.0.1:$((dn + 2))"
     prop dfs.datanode.hostname localhost; prop dfs.datanode.handler.count 2; prop dfs.permissions.superusergroup root
+    prop dfs.blockreport.incremental.intervalMsec "${HDFS_REPORT:-0}"
     if [ -n "${HDFS_LEASE:-}" ]; then prop dfs.namenode.lease-hard-limit-sec "$HDFS_LEASE"; prop dfs.namenode.lease-recheck-interval-ms 1000; fi
     if [ -n "$KRB" ]; then
       prop dfs.block.access.token.enable true; prop ignore.secure.ports.for.testing true
