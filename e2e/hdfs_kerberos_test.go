@@ -87,24 +87,3 @@ func TestHDFSKerberos(t *testing.T) {
 		})
 	}
 }
-
-// read waits as finished does, by Hadoop's reader alone: WebHDFS wants Kerberos
-// too, or is not at the same address for ever.
-func (s *stream) read(t *testing.T) (files []stored) {
-	t.Helper()
-	for end := time.Now().Add(5 * patience); ; time.Sleep(2 * time.Second) { // each look starts a JVM
-		files = s.nn.read(t, s.root)
-		using := 0
-		for _, f := range files {
-			if f.inUse() {
-				using++
-			}
-		}
-		if using == 0 && s.metric("millrace_channel_events") == 0 && len(bodies(files)) >= s.written {
-			return files
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s: not finished: %d lines of %d in %d files, %d in use", s.writer, len(bodies(files)), s.written, len(files), using)
-		}
-	}
-}

@@ -251,6 +251,25 @@ func (s *stream) finished() []stored {
 	}
 }
 
+// read waits as finished does, by Hadoop's own programs alone: WebHDFS wants
+// Kerberos too, or is not at the same address for ever.
+func (s *stream) read(t *testing.T) []stored {
+	t.Helper()
+	for end := time.Now().Add(5 * patience); ; time.Sleep(2 * time.Second) { // each look starts a JVM
+		names := s.nn.out(t, "sh", "-ls", "-R", s.root)
+		n := 0
+		if !strings.Contains(names, ".tmp") && s.metric("millrace_channel_events") == 0 {
+			files := s.nn.read(t, s.root)
+			if n = len(bodies(files)); n >= s.written {
+				return files
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: not finished: %d lines of %d in\n%s", s.writer, n, s.written, names)
+		}
+	}
+}
+
 // bodies are the lines of files, in any order; of a record its value.
 func bodies(files []stored) (all []string) {
 	for _, f := range files {
