@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,28 +145,35 @@ func (n nameNode) read(t *testing.T, dirs ...string) (all []stored) {
 	return all
 }
 
-// replicas waits until every data node has every block, each replica as long as
-// the others: on the disks, for what the name node believes may be wrong.
+// blockOf finds a block in what fsck prints: its name and length.
+var blockOf = regexp.MustCompile(`(blk_\d+)_\d+ len=(\d+)`)
+
+// replicas waits until every data node has every block of every file, each
+// replica as long as the block: on the disks, for what the name node believes
+// may be wrong.
 func (n nameNode) replicas(t *testing.T, nodes int) {
 	t.Helper()
-	var blocks map[string][]int64
+	blocks := blockOf.FindAllStringSubmatch(n.out(t, "fsck", "/", "-files", "-blocks"), -1)
+	if len(blocks) == 0 {
+		t.Error("no file has a block")
+	}
 	differ := func() (names []string) {
-		blocks = map[string][]int64{}
+		found := map[string][]string{}
 		for i := range nodes {
 			root := filepath.Join(n.dir, fmt.Sprint("data-dn", i+1))
 			must(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-				if err != nil || !strings.HasPrefix(d.Name(), "blk_") || strings.HasSuffix(d.Name(), ".meta") {
+				if err != nil || !strings.HasPrefix(d.Name(), "blk_") {
 					return nil // a file may go while we look
 				}
 				if info, err := d.Info(); err == nil {
-					blocks[d.Name()] = append(blocks[d.Name()], info.Size())
+					found[d.Name()] = append(found[d.Name()], fmt.Sprint(info.Size()))
 				}
 				return nil
 			}))
 		}
-		for name, sizes := range blocks {
-			if len(sizes) != nodes || slices.Min(sizes) != slices.Max(sizes) {
-				names = append(names, fmt.Sprint(name, " ", sizes))
+		for _, b := range blocks {
+			if got := found[b[1]]; !slices.Equal(got, slices.Repeat(b[2:], nodes)) {
+				names = append(names, fmt.Sprint(b[1], " of ", b[2], ": ", got))
 			}
 		}
 		return names
@@ -173,7 +181,7 @@ func (n nameNode) replicas(t *testing.T, nodes int) {
 	left := differ()
 	for end := time.Now().Add(patience); len(left) > 0; left = differ() {
 		if time.Now().After(end) {
-			t.Errorf("of %d blocks, %d have not %d replicas of one length:%s", len(blocks), len(left), nodes, few(left))
+			t.Errorf("of %d blocks, %d have not %d replicas of their length:%s", len(blocks), len(left), nodes, few(left))
 			return
 		}
 		time.Sleep(200 * time.Millisecond)

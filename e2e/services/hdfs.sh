@@ -7,7 +7,7 @@
 #                                           A NameNode is up when it lets write, or could: when it has left its safe mode
 #   hdfs.sh halt NAME WHO                   WHO stopped as an administrator does
 #   hdfs.sh sh NAME argument...             the file system shell (hdfs dfs): sh NAME -ls -R /
-#   hdfs.sh admin NAME argument...          hdfs dfsadmin; with ha for admin: hdfs haadmin
+#   hdfs.sh admin NAME argument...          hdfs dfsadmin; with ha for admin: hdfs haadmin; with fsck: hdfs fsck
 #   hdfs.sh java NAME File.java [arg...]    a program on Hadoop's class path
 #   hdfs.sh stop NAME | log NAME | status | stop-all
 #
@@ -150,6 +150,7 @@ case $cmd in
   sh) shift; ticket; cli org.apache.hadoop.fs.FsShell "$@";;
   admin) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSAdmin "$@";;
   ha) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSHAAdmin "$@";;
+  fsck) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSck "$@";;
   java) shift; ticket; cli "$@";;
   status) each hdfs- say_status;;
   stop-all) each hdfs- stop_one;;
