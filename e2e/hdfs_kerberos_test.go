@@ -48,7 +48,11 @@ func TestHDFSKerberos(t *testing.T) {
 			})
 			wrong.kill9()
 
-			self, other := kerberized("flume", nil), kerberized("other", vars{"E2E_PROXY": "alice"})
+			self, other := kerberized("flume", nil), kerberized("other", nil)
+			text, err := os.ReadFile(other.conf)
+			must(t, err)
+			other.conf = filepath.Join(dir, "proxy.conf")
+			write(t, other.conf, string(text)+"a1.sinks.store.hdfs.proxyUser = alice\n")
 			self.start()
 			other.start()
 			for k := range 3 {
