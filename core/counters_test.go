@@ -171,6 +171,7 @@ func (b *brokenChannel) Take(ctx context.Context, want core.Take) (core.Lease, e
 // flume: TestRollingFileSink testChannelException
 // flume: TestHttpSink testErrorCounter
 // flume: TestAvroSink testChannelException
+// flume: TestHDFSEventSink testChannelException
 func TestTakeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := mem(t, "capacity", "10", "transactionCapacity", "10")

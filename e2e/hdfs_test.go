@@ -4,128 +4,124 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestHDFS writes into a real HDFS, is killed in the middle some times, and
-// Hadoop's own shell then reads each event exactly once, from finished files
-// only. A file whose writer was killed is locked by HDFS for a minute: the test
-// waits for that.
+// TestHDFS writes into a real HDFS of three data nodes, and Hadoop's own reader
+// then finds each event once, in files with their final names.
 //
 // flume: TestHDFSEventSinkOnMiniCluster simpleHDFSTest simpleHDFSGZipCompressedTest
 func TestHDFS(t *testing.T) {
 	dir := workDir(t)
-	nn := hdfs(t)
-	for i, c := range []struct{ kind, codec string }{
-		{"DataStream", "None"},
-		{"CompressedStream", "gzip"},
-		{"SequenceFile", "None"},
-		{"CompressedStream", "bzip2"},
-		{"SequenceFile", "deflate"},
-	} {
-		t.Run(c.kind+" "+c.codec, func(t *testing.T) {
-			root := fmt.Sprintf("/e2e%d", i)
-			kills := 0
-			if i < 3 {
-				kills = pick(2, 6)
-			}
-			dir := filepath.Join(dir, fmt.Sprint(i))
-			write(t, filepath.Join(dir, "app.log"), "")
-			a := newAgent(t, dir, "hdfs.conf", vars{"E2E_HDFS": nn.uri + root, "E2E_TYPE": c.kind, "E2E_CODEC": c.codec})
-			a.start()
-			n := 0
-			grow := func(lines int) {
-				var text strings.Builder
-				for range lines {
-					n++
-					fmt.Fprintf(&text, "%s\n", line("hdfs", n))
-				}
-				appendTo(t, filepath.Join(dir, "app.log"), text.String())
-			}
-			for range kills {
-				grow(pick(20000, 100000))
-				before := a.metric("millrace_sink_events_drained_total")
-				eventually(t, "something is delivered", func() bool {
-					grow(500)
-					return a.metric("millrace_sink_events_drained_total") > before
-				})
-				a.kill9()
-				a.start()
-			}
-			grow(5000)
-			var files []string
-			end := time.Now().Add(4 * time.Minute)
-			for {
-				files = nn.files(t, root)
-				if len(files) > 0 && !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, ".tmp") }) {
-					if got := nn.lines(t, root); len(got) >= n {
-						break
-					}
-				}
-				if time.Now().After(end) {
-					t.Fatalf("not finished: %q", files)
-				}
-				time.Sleep(time.Second) // each look starts a JVM
-			}
-			a.stop()
-			got := nn.lines(t, root)
-			t.Logf("%d lines in %d files, %d kills", len(got), len(files), kills)
-			want := map[string]bool{}
-			for i := 1; i <= n; i++ {
-				want[line("hdfs", i)] = true
-			}
-			for _, l := range got {
-				// Of a SequenceFile the shell shows key, tab, value.
-				if _, value, ok := strings.Cut(l, "\t"); ok && c.kind == "SequenceFile" {
-					l = value
-				}
-				if !want[l] {
-					t.Fatalf("twice, or never written: %q", l)
-				}
-				delete(want, l)
-			}
-			if len(want) > 0 {
-				t.Errorf("%d lines of %d are missing", len(want), n)
-			}
-		})
+	var env vars
+	if !long() {
+		// The files of a killed writer are free after so many seconds, and not after a minute.
+		env = vars{"HDFS_LEASE": "10"}
 	}
+	nn := hdfs(t, 3, env)
+	t.Run("killed", func(t *testing.T) {
+		for _, c := range []struct {
+			name, kind, codec string
+			kills             int
+		}{
+			{"data", "DataStream", "None", pick(3, 40)},
+			{"gzip", "CompressedStream", "gzip", pick(1, 20)},
+			{"records", "SequenceFile", "None", pick(1, 20)},
+			{"blocks", "SequenceFile", "deflate", pick(1, 20)},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				killed(newStream(t, nn, dir, "hdfs.conf", c.name, vars{"E2E_TYPE": c.kind, "E2E_CODEC": c.codec, "E2E_COUNT": "1500"}), c.kills)
+			})
+		}
+	})
+	t.Run("types", func(t *testing.T) { hdfsTypes(t, nn, dir) })
+	t.Run("as Flume", func(t *testing.T) { hdfsAsFlume(t, nn, dir) })
+	t.Run("failures", func(t *testing.T) { hdfsFailures(t, nn, dir) })
+	t.Run("replicas", func(t *testing.T) { nn.replicas(t, 3) })
 }
 
-// nameNode is a running HDFS.
-type nameNode struct{ name, uri string }
-
-func hdfs(t *testing.T) nameNode {
-	name := fmt.Sprint("n", os.Getpid())
-	// Five ports in a row.
-	first := 21000 + time.Now().Nanosecond()%800*10
-	daemon(t, nil, "hdfs.sh", "start", name, fmt.Sprint(first))
-	return nameNode{name, fmt.Sprintf("hdfs://localhost:%d", first)}
+// TestHDFSLateReports has data nodes that tell late what they have got: a file
+// that is gone on with must not leave one of its replicas behind.
+func TestHDFSLateReports(t *testing.T) {
+	if !long() {
+		t.Skip("another cluster is for the long form")
+	}
+	nn := hdfs(t, 3, vars{"HDFS_REPORT": "700"})
+	s := newStream(t, nn, workDir(t), "hdfs.conf", "late", vars{"E2E_TYPE": "DataStream"})
+	s.start()
+	for range 30 {
+		s.delivers("late reports")
+		s.grow(500)
+	}
+	files := s.finished()
+	s.stop()
+	s.exactly(files)
+	t.Logf("%d lines in %d files", s.written, len(files))
+	nn.replicas(t, 3)
 }
 
-// shell runs the file system shell of Hadoop.
-func (n nameNode) shell(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command("bash", append([]string{"services/hdfs.sh", "sh", n.name}, args...)...).Output()
-	must(t, err)
-	return string(out)
-}
-
-func (n nameNode) files(t *testing.T, root string) (list []string) {
-	for l := range strings.Lines(n.shell(t, "-ls", "-R", root)) {
-		if f := strings.Fields(l); len(f) == 8 && f[0][0] == '-' {
-			list = append(list, f[7])
+// killed ends the agent so many times as a crash does, each time in another
+// moment of writing, closing and renaming. A file that once had its final name
+// stays as it was.
+func killed(s *stream, kills int) {
+	final := map[string]int64{}
+	empty, begun := 0, 0 // files in use that a kill left, without and with something confirmed
+	known := map[string]bool{}
+	look := func() {
+		var files []stored
+		eventually(s.t, "the name node answers", func() (ok bool) {
+			files, ok = s.nn.list(s.t, s.root)
+			return ok
+		})
+		seen := map[string]bool{}
+		for _, f := range files {
+			switch {
+			case !f.inUse():
+				if was, ok := final[f.path]; ok && was != f.length {
+					s.t.Errorf("%s had %d bytes and has %d", f.path, was, f.length)
+				}
+				final[f.path], seen[f.path] = f.length, true
+			case known[f.path]:
+			case f.length == 0:
+				known[f.path] = true
+				empty++
+			default:
+				known[f.path] = true
+				begun++
+			}
+		}
+		for path := range final {
+			if !seen[path] {
+				s.t.Errorf("%s was finished, and is gone", path)
+			}
 		}
 	}
-	return list
-}
-
-// lines are those of all finished files, as hdfs dfs -text shows them.
-func (n nameNode) lines(t *testing.T, root string) []string {
-	return strings.Split(strings.TrimSuffix(n.shell(t, "-text", root+"/events/*/*"), "\n"), "\n")
+	s.start()
+	for k := range kills {
+		s.grow(pick(3000, 6000))
+		if k%3 != 0 { // the others may be killed before anything is delivered
+			s.delivers(fmt.Sprint("after kill ", k))
+			s.grow(3000)
+		}
+		// The moment is what is random here; nothing waits for it.
+		time.Sleep(time.Duration(rand.IntN(800)) * time.Millisecond)
+		s.kill9()
+		look()
+		s.start()
+	}
+	s.grow(1000)
+	files := s.finished()
+	look()
+	s.stop()
+	s.exactly(files)
+	s.t.Logf("%d kills, %d lines in %d files; kills left %d files in use with nothing confirmed in them and %d with something", kills, s.written, len(files), empty, begun)
+	for _, f := range files {
+		if !strings.HasPrefix(f.path, s.root+"/events/") || f.inUse() {
+			s.t.Errorf("%s is not a name of a finished file", f.path)
+		}
+	}
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The end-to-end tests: the shipped binary against real rsyslog, logrotate, syslog-ng, logger, ncat, curl, Kafka and Flume 1.11.
+# The end-to-end tests: the shipped binary against real rsyslog, logrotate, syslog-ng, logger, ncat, curl, Kafka, HDFS, Kerberos and Flume 1.11.
 #
 #   e2e/run.sh short [TEST]    some minutes
 #   e2e/run.sh long [TEST]     the same with bigger numbers, an hour
@@ -24,4 +24,4 @@ MILLRACE_E2E_RUN=$(mktemp -d)
 trap 'e2e/services/all.sh stop >&2 || true; rm -rf "$MILLRACE_E2E_RUN"' EXIT
 e2e/services/all.sh fetch
 
-go test -tags e2e -count=1 -timeout "$timeout" -json ${2:+-run "$2"} ./e2e/... | LEDGER_VERBOSE=1 go run ./e2e/ledger watch e2e
+go test -tags e2e -count=1 -parallel 8 -timeout "$timeout" -json ${2:+-run "$2"} ./e2e/... | LEDGER_VERBOSE=1 go run ./e2e/ledger watch e2e

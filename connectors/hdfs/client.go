@@ -22,7 +22,7 @@ import (
 type access struct {
 	principal, keytab string
 	nameNode          string // its principal
-	proxyUser         string
+	proxyUser         string // to act for; empty: oneself
 	krb5              string // krb5.conf
 }
 
@@ -36,6 +36,7 @@ type cluster struct {
 	one sync.Mutex
 	// protected: data transfers are.
 	protected bool
+	replicas  replicas
 	closed    sync.Once
 }
 
@@ -72,6 +73,12 @@ func (s *sink) dialCluster() (fileSystem, error) {
 			return nil, err
 		}
 		o.KerberosClient = f.krb
+		if s.access.proxyUser != "" {
+			// The library tells HDFS this name as the one to act for, and proves
+			// the principal, which gokrb5 keeps apart from it. HDFS lets it do so
+			// if hadoop.proxyuser.NAME of the principal's short name says so.
+			f.krb.Credentials.SetUserName(s.access.proxyUser)
+		}
 		if s.access.nameNode != "" {
 			o.KerberosServicePrincipleName = s.access.nameNode
 		}
@@ -171,7 +178,7 @@ func (f *cluster) Create(path string) (writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clusterFile{f: f, w: w}, nil
+	return &clusterFile{f: f, w: w, path: path}, nil
 }
 
 func (f *cluster) Append(path string) (writer, error) {
@@ -179,15 +186,22 @@ func (f *cluster) Append(path string) (writer, error) {
 		f.one.Lock()
 		defer f.one.Unlock()
 	}
-	w, err := f.c.Append(path)
+	w, err := f.replicas.goOn(path, func() (*hadoop.FileWriter, error) { return f.c.Append(path) })
 	if err != nil {
 		return nil, err
 	}
-	return &clusterFile{f: f, w: w, wrote: true}, nil
+	return &clusterFile{f: f, w: w, path: path, wrote: true}, nil
 }
 
-func (f *cluster) Rename(from, to string) error { return f.c.Rename(from, to) }
-func (f *cluster) Remove(path string) error     { return f.c.Remove(path) }
+func (f *cluster) Rename(from, to string) error {
+	f.replicas.forget(from)
+	return f.c.Rename(from, to)
+}
+
+func (f *cluster) Remove(path string) error {
+	f.replicas.forget(path)
+	return f.c.Remove(path)
+}
 
 func (f *cluster) Size(path string) (int64, error) {
 	info, err := f.c.Stat(path)
@@ -217,6 +231,7 @@ func (f *cluster) logout() {
 type clusterFile struct {
 	f     *cluster
 	w     *hadoop.FileWriter
+	path  string
 	wrote bool
 }
 
@@ -245,6 +260,9 @@ func (w *clusterFile) Write(b []byte) error {
 func (w *clusterFile) Close() error {
 	if err := w.deadline(); err != nil {
 		return err
+	}
+	if n := pipeline(w.w); n > 0 {
+		w.f.replicas.wrote(w.path, n)
 	}
 	end := time.Now().Add(w.f.timeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {

@@ -19,7 +19,7 @@ type fake struct {
 	made     int
 	broken   error          // what writes, closes and creations answer
 	fails    map[string]int // calls of that name to fail, then they work
-	hang     chan struct{}  // if set, writes wait for it
+	hang     chan struct{}  // if set, writes and closes wait for it
 	locks    int            // truncations of a file with a dead writer that fail first
 	calls    map[string]int
 	renames  []string
@@ -158,13 +158,18 @@ type fakeWriter struct {
 	dead bool
 }
 
-func (w *fakeWriter) Write(b []byte) error {
-	w.f.mu.Lock()
-	hang := w.f.hang
-	w.f.mu.Unlock()
+// wait waits as long as calls hang.
+func (f *fake) wait() {
+	f.mu.Lock()
+	hang := f.hang
+	f.mu.Unlock()
 	if hang != nil {
 		<-hang
 	}
+}
+
+func (w *fakeWriter) Write(b []byte) error {
+	w.f.wait()
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
 	err := w.f.ask("write", true)
@@ -183,6 +188,7 @@ func (w *fakeWriter) Write(b []byte) error {
 }
 
 func (w *fakeWriter) Close() error {
+	w.f.wait()
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
 	if err := w.f.ask("close", true); err != nil || w.dead || w.file.writer != w {

@@ -99,7 +99,7 @@ func (s *sink) Keys(k *conf.Keys) {
 	k.String(&s.access.keytab, "hdfs.kerberosKeytab", "", "File with the key of the principal.")
 	k.String(&s.access.nameNode, "hdfs.nameNodePrincipal", "", "The name node's principal, such as nn/_HOST; Hadoop's dfs.namenode.kerberos.principal by default.")
 	k.String(&s.access.krb5, "hdfs.krb5Conf", "/etc/krb5.conf", "Kerberos's configuration.")
-	k.String(&s.access.proxyUser, "hdfs.proxyUser", "", "User to write as, where HDFS does not ask for Kerberos.")
+	k.String(&s.access.proxyUser, "hdfs.proxyUser", "", "User to write as; with Kerberos, Hadoop's hadoop.proxyuser keys must let the principal.")
 	k.String(&s.hadoopDir, "hdfs.hadoopConfDir", "", "Directory of Hadoop's core-site.xml and hdfs-site.xml; HADOOP_CONF_DIR by default.")
 	k.Bool(&s.hostNames, "hdfs.useDatanodeHostname", false, "Connect to data nodes by their names and not their addresses.")
 	k.String(&s.protection, "hdfs.dataTransferProtection", "", "Hadoop's dfs.data.transfer.protection, which is read from its files too.").Must(conf.OneOf("authentication", "integrity", "privacy"))
@@ -130,11 +130,8 @@ func (s *sink) check(r *conf.Report) {
 			r.Error(key, "%q is not a part of a file's name in HDFS", text)
 		}
 	}
-	switch a := &s.access; {
-	case (a.principal == "") != (a.keytab == ""):
+	if (s.access.principal == "") != (s.access.keytab == "") {
 		r.Error("hdfs.kerberosPrincipal", "goes with hdfs.kerberosKeytab")
-	case a.principal != "" && a.proxyUser != "":
-		r.Error("hdfs.proxyUser", "the HDFS library cannot act for another user with Kerberos: use that user's own principal")
 	}
 }
 

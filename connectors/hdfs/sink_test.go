@@ -267,6 +267,7 @@ func TestEmptyBatch(t *testing.T) {
 //
 // flume: TestHDFSEventSink testBadSimpleAppend testCloseReopen testFlushedIfAppendFailedWithBucketClosedException
 // flume: TestBucketWriter testRotateBucketOnIOException
+// flume: TestHDFSEventSinkOnMiniCluster testLeaseRecoveredIfCloseThrowsIOException
 func TestFailures(t *testing.T) {
 	for _, call := range []string{"create", "write", "close", "append"} {
 		for times := 1; times <= 3; times++ {
