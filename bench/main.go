@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -52,7 +53,7 @@ func main() {
 	}
 }
 
-func bench(dir, bin string, size int64, rounds int, only string, peers, tails bool, backlog int64) error {
+func bench(dir, bin string, size int64, rounds int, only string, peers, tails bool, backlog int64) (err error) {
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "millrace-bench")
 		if err != nil {
@@ -61,7 +62,7 @@ func bench(dir, bin string, size int64, rounds int, only string, peers, tails bo
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	bin, err := filepath.Abs(bin)
+	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
@@ -75,6 +76,11 @@ func bench(dir, bin string, size int64, rounds int, only string, peers, tails bo
 	if err := s.input(); err != nil {
 		return err
 	}
+	defer func() {
+		for _, end := range s.ends {
+			err = errors.Join(err, end())
+		}
+	}()
 	for _, r := range s.rows() {
 		if !strings.Contains(r.name, only) {
 			continue

@@ -116,9 +116,48 @@ func (s *stage) small() error {
 	if err != nil {
 		return err
 	}
+	defer s.smallFlume()
 	fmt.Printf("\nsmall: ready after %.0f ms (polled every 5 ms), idle RSS %.1f MiB after 3 s, binary %.2f MB\n",
 		median(up, wall)*1000, float64(idle)/(1<<20), float64(st.Size())/1e6)
 	return nil
+}
+
+// smallFlume prints how long Flume needs to run the same configuration, until its metrics have the sink as started.
+func (s *stage) smallFlume() {
+	jars := filepath.Join(e2eHome(), "lib", "flume")
+	if !s.peers || !exists(jars) {
+		return
+	}
+	var up []figure
+	var idle int64
+	for range 3 {
+		dir, err := s.fresh()
+		if err != nil {
+			return
+		}
+		mon, err := freePort()
+		if err != nil || s.config(dir, strings.ReplaceAll(tailNull, "INPUT", "DIR/state"), 0) != nil {
+			return
+		}
+		p, err := startFlume(dir, jars, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon))
+		if err != nil {
+			return
+		}
+		err = p.until(time.Minute, func() bool {
+			var all map[string]map[string]string
+			return get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) == nil && all["SINK.k"]["StartTime"] != "" && all["SINK.k"]["StartTime"] != "0"
+		})
+		took := time.Since(p.began)
+		time.Sleep(3 * time.Second)
+		idle = residentBytes(p.cmd.Process.Pid)
+		f, stopped := p.stop()
+		if err != nil || stopped != nil {
+			return
+		}
+		f.wall = took
+		up = append(up, f)
+	}
+	fmt.Printf("flume: ready after %.0f ms, idle RSS %.1f MiB\n", median(up, wall)*1000, float64(idle)/(1<<20))
 }
 
 func residentBytes(pid int) int64 {

@@ -20,6 +20,7 @@ type stage struct {
 	events   int
 	peers    bool
 	runs     int
+	ends     []func() error // stop what was started for several rows
 }
 
 func (s *stage) file() string { return filepath.Join(s.dir, "input", "lines.log") }

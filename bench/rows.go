@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // Configurations of the rows. INPUT, DIR and PORT are filled in.
 const (
 	parts = `
@@ -83,5 +85,5 @@ func (s *stage) rows() []row {
 	if s.peers {
 		s.addPeers(rows)
 	}
-	return append(append(rows, s.fileChannelRows()...), s.avroRows()...)
+	return slices.Concat(rows, s.fileChannelRows(), s.avroRows(), s.storeRows())
 }
