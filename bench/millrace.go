@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,48 +117,52 @@ func (s *stage) small() error {
 	if err != nil {
 		return err
 	}
-	defer s.smallFlume()
 	fmt.Printf("\nsmall: ready after %.0f ms (polled every 5 ms), idle RSS %.1f MiB after 3 s, binary %.2f MB\n",
 		median(up, wall)*1000, float64(idle)/(1<<20), float64(st.Size())/1e6)
-	return nil
+	return s.smallFlume()
 }
 
 // smallFlume prints how long Flume needs to run the same configuration, until its metrics have the sink as started.
-func (s *stage) smallFlume() {
+func (s *stage) smallFlume() error {
 	jars := filepath.Join(e2eHome(), "lib", "flume")
 	if !s.peers || !exists(jars) {
-		return
+		return nil
 	}
 	var up []figure
 	var idle int64
 	for range 3 {
 		dir, err := s.fresh()
 		if err != nil {
-			return
+			return err
 		}
 		mon, err := freePort()
-		if err != nil || s.config(dir, strings.ReplaceAll(tailNull, "INPUT", "DIR/state"), 0) != nil {
-			return
+		if err != nil {
+			return err
+		}
+		if err := s.config(dir, strings.ReplaceAll(tailNull, "INPUT", "DIR/state"), 0); err != nil {
+			return err
 		}
 		p, err := startFlume(dir, jars, "-Dflume.monitoring.type=http", fmt.Sprint("-Dflume.monitoring.port=", mon))
 		if err != nil {
-			return
+			return err
 		}
 		err = p.until(time.Minute, func() bool {
 			var all map[string]map[string]string
-			return get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) == nil && all["SINK.k"]["StartTime"] != "" && all["SINK.k"]["StartTime"] != "0"
+			started := func() string { return all["SINK.k"]["StartTime"] }
+			return get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) == nil && started() != "" && started() != "0"
 		})
 		took := time.Since(p.began)
 		time.Sleep(3 * time.Second)
 		idle = residentBytes(p.cmd.Process.Pid)
 		f, stopped := p.stop()
-		if err != nil || stopped != nil {
-			return
+		if err := errors.Join(err, stopped); err != nil {
+			return err
 		}
 		f.wall = took
 		up = append(up, f)
 	}
 	fmt.Printf("flume: ready after %.0f ms, idle RSS %.1f MiB\n", median(up, wall)*1000, float64(idle)/(1<<20))
+	return nil
 }
 
 func residentBytes(pid int) int64 {
