@@ -305,7 +305,7 @@ func (a *Agent) late(mark func(error), err error) error {
 	return nil
 }
 
-// closeGrace is how long a sink may take to close when the drain is over.
+// closeGrace is how long a sink may take to close even when the drain is over.
 const closeGrace = 5 * time.Second
 
 // openPause is Flume's: a component that cannot start is tried again after it.

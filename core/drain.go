@@ -39,6 +39,21 @@ func (d *drain) until(share float64) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(d.hard, begun.Add(time.Duration(float64(d.timeout)*share)))
 }
 
+// closing returns a context for the close of a sink: the rest of the drain time,
+// since some publish then what they hold, and closeGrace at least. A sink that
+// ends before the agent does, in a reload, has only that: another goes on.
+func (d *drain) closing() (context.Context, context.CancelFunc) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	end := time.Now().Add(closeGrace)
+	if !d.begun.IsZero() {
+		if rest := d.begun.Add(d.timeout); rest.After(end) {
+			end = rest
+		}
+	}
+	return context.WithDeadline(d.hard, end)
+}
+
 // leaving is how one source of the agent ends: with the agent, or before it,
 // when a reload replaces the source.
 type leaving struct {

@@ -217,7 +217,7 @@ func (u *unit) close() {
 			continue
 		}
 		s.open = false
-		grace, cancel := context.WithTimeout(u.a.drain.hard, closeGrace)
+		grace, cancel := u.a.drain.closing()
 		if err := s.sink.Close(grace); err != nil {
 			u.a.w.Log.Error("close sink", "sink", s.name, "error", err)
 		}
