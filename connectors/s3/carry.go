@@ -257,13 +257,22 @@ func (s *sink) create(o *output, st *state) outcome {
 	}
 	s.lock <- struct{}{}
 	o.upload = id
-	now := o.state
 	s.release()
 	// Parts leave the spool only when this is on disk.
-	if s.try("record", st, func(context.Context) error { return s.spool.sync(&now) }) != nil {
+	if !s.known(o, st) {
 		return stopped
 	}
 	return moved
+}
+
+// known records o's state, durably, as it is now: with the lock held, for what
+// an ack records meanwhile must not be undone.
+func (s *sink) known(o *output, st *state) bool {
+	return s.try("record", st, func(context.Context) error {
+		s.lock <- struct{}{}
+		defer s.release()
+		return s.spool.sync(&o.state)
+	}) == nil
 }
 
 // carryPart brings part n, from 0.

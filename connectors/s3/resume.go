@@ -176,9 +176,9 @@ func (s *sink) resolve(o *output, st *state) outcome {
 		}
 	}
 	o.resolved = true
-	now, sent := o.state, o.sent
+	sent := o.sent
 	s.release()
-	if s.try("record", st, func(context.Context) error { return s.spool.sync(&now) }) != nil {
+	if !s.known(o, st) {
 		return stopped
 	}
 	for n := range sent {
