@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -178,6 +179,17 @@ func TestReloadLeniently(t *testing.T) {
 		t.Errorf("%+v", st.Reload.Last)
 	}
 	r.delivered("k1", 10)
+}
+
+// What changed between the reading of the files and the watch is looked for at once.
+func TestWatchBeginsWithALook(t *testing.T) {
+	w := newWatch([]string{write(t, "a.conf", small)}, false, slog.New(slog.DiscardHandler))
+	defer w.close()
+	select {
+	case <-w.changed():
+	default:
+		t.Error("nothing is told")
+	}
 }
 
 // A port that another program has: the source that was there goes on, and its clients notice nothing.

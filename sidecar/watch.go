@@ -117,7 +117,15 @@ func newWatch(files []string, deaf bool, log *slog.Logger) *watch {
 	}
 	go w.listen()
 	w.follow()
+	w.tell() // something may have changed since the files were read
 	return w
+}
+
+func (w *watch) tell() {
+	select {
+	case w.hint <- struct{}{}:
+	default:
+	}
 }
 
 // listen makes one hint of any number of events. Errors (an overflow) are hints as well.
@@ -134,10 +142,7 @@ func (w *watch) listen() {
 				return
 			}
 		}
-		select {
-		case w.hint <- struct{}{}:
-		default:
-		}
+		w.tell()
 	}
 }
 
