@@ -360,14 +360,19 @@ var (
 	noClass   = regexp.MustCompile(`^org\.apache\.flume\.FlumeException: Unable to (load|create) .*java\.lang\.(ClassNotFound|ClassCast|NoSuchMethod)Exception`)
 	noMember  = regexp.MustCompile(`Sink \S+ of group \S+ does not exist or is not properly configured`)
 	notNumber = regexp.MustCompile(`(Source|Channel|Sink) (\S+) has been removed .* java\.lang\.NumberFormatException`)
-	badValue  = regexp.MustCompile(` must be | is not a |^priority \d+ is also that of `)
+	badValue  = regexp.MustCompile(` must be | is not a | is not the name of a |^priority \d+ is also that of `)
 )
 
 // explain names the rule by which a mutant is judged otherwise; it is empty if
 // there is none. edited are the keys that the mutation has touched.
 func explain(v flumeVerdict, ours *conf.Agent, edited, more, less []string, faults conf.Faults) string {
+	// A fault of a key that was written by an old name, such as topic for kafka.topic, has the new one.
 	said := func(what func(string) bool, key string) bool {
-		return slices.ContainsFunc(faults, func(f conf.Fault) bool { return f.Key == key && what(f.Text) })
+		part, name := partOf(key, v.Agent)
+		return slices.ContainsFunc(faults, func(f conf.Fault) bool {
+			in, called := partOf(f.Key, v.Agent)
+			return (f.Key == key || name != "" && in == part && strings.HasSuffix(called, "."+name)) && what(f.Text)
+		})
 	}
 	switch {
 	case noClass.MatchString(v.Load.Error):
@@ -417,11 +422,18 @@ func explain(v flumeVerdict, ours *conf.Agent, edited, more, less []string, faul
 	return ""
 }
 
-// hangs tells whether a part goes when that other one is refused: itself, and
-// the group of a sink or the sinks of a group.
+// hangs tells whether a part goes when that other one is refused: itself, the
+// group of a sink or the sinks of a group, and the sinks of a channel.
 func (v flumeVerdict) hangs(part, refused string) bool {
 	if part == refused {
 		return true
+	}
+	if channel, ok := strings.CutPrefix(refused, "channel/"); ok {
+		var sink struct{ Channel string }
+		name, _ := strings.CutPrefix(part, "sink/")
+		if text := v.Load.Sinks[name]; text != nil && json.Unmarshal(text, &sink) == nil && sink.Channel == channel {
+			return true
+		}
 	}
 	for name, g := range v.Load.Groups {
 		in := func(p string) bool {
