@@ -170,8 +170,8 @@ func TestReloadLeniently(t *testing.T) {
 	}
 	r.stop()
 	r = start(t, "--lenient", "-f", file).ready() // it is without its sink
-	replace(t, file, broken+"a1.sources.r1.batchSize = 7\n")
-	if st := r.reloaded(1); st.Reload.Last.Result != reloadOK || strings.Join(st.Reload.Last.Changed, " ") != "source r1" {
+	replace(t, file, broken+"a1.channels.c1.capacity = 777\n")
+	if st := r.reloaded(1); st.Reload.Last.Result != reloadOK || strings.Join(st.Reload.Last.Changed, " ") != "channel c1" {
 		t.Errorf("%+v", st.Reload.Last)
 	}
 	replace(t, file, small) // the sink is well again, and gets all
