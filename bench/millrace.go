@@ -122,7 +122,7 @@ func (s *stage) small() error {
 	return s.smallFlume()
 }
 
-// smallFlume prints how long Flume needs to run the same configuration, until its metrics have the sink as started.
+// smallFlume prints how long Flume needs to run the same configuration, until its metrics have the source as started, which is the last to start.
 func (s *stage) smallFlume() error {
 	jars := filepath.Join(e2eHome(), "lib", "flume")
 	if !s.peers || !exists(jars) {
@@ -148,7 +148,7 @@ func (s *stage) smallFlume() error {
 		}
 		err = p.until(time.Minute, func() bool {
 			var all map[string]map[string]string
-			started := func() string { return all["SINK.k"]["StartTime"] }
+			started := func() string { return all["SOURCE.r"]["StartTime"] }
 			return get(fmt.Sprintf("http://127.0.0.1:%d/metrics", mon), &all) == nil && started() != "" && started() != "0"
 		})
 		took := time.Since(p.began)

@@ -38,9 +38,8 @@ a1.sinks.k.type = hdfs
 a1.sinks.k.hdfs.path = hdfs://localhost:PORTDIR
 a1.sinks.k.hdfs.fileType = DataStream
 a1.sinks.k.hdfs.rollInterval = 0
-a1.sinks.k.hdfs.rollSize = 67108864
-a1.sinks.k.hdfs.rollCount = 0
-a1.sinks.k.hdfs.idleTimeout = 2
+a1.sinks.k.hdfs.rollSize = 0
+a1.sinks.k.hdfs.rollCount = ROLL
 a1.sinks.k.hdfs.batchSize = 1000
 `
 	toS3 = `
@@ -51,17 +50,20 @@ a1.sinks.k.s3.accessKeyId = testaccess
 a1.sinks.k.s3.secretAccessKey = testsecret123
 a1.sinks.k.s3.spoolDirectory = DIR/state/spool
 a1.sinks.k.s3.rollInterval = 0
-a1.sinks.k.s3.rollSize = 67108864
-a1.sinks.k.s3.idleTimeout = 2
+a1.sinks.k.s3.rollSize = 0
+a1.sinks.k.s3.rollCount = ROLL
 a1.sinks.k.s3.batchSize = 1000
 `
 )
 
-const batchLines = 1000 // of the bare loops, as of the sinks
+const (
+	batchLines = 1000 // of the bare loops, as of the sinks
+	files      = 4    // that a sink makes
+)
 
 func (s *stage) storeRows() []row {
-	few := &stage{dir: filepath.Join(s.dir, "stores"), bin: s.bin, events: min(s.events, 1_000_000), peers: s.peers}
-	kafka, hdfs, store := s.server(few, "kafka.sh", 19300), s.server(few, "hdfs.sh", 19320), s.server(few, "s3.sh", 19340)
+	few := &stage{dir: filepath.Join(s.dir, "stores"), bin: s.bin, events: min(s.events, 1_000_000) / files * files, peers: s.peers}
+	kafka, hdfs, store := topics(s.server(few, "kafka.sh", 19300)), s.server(few, "hdfs.sh", 19320), s.server(few, "s3.sh", 19340)
 	lib := filepath.Join(e2eHome(), "lib")
 	rows := []row{
 		{"tail to Kafka", few.size(), []contender{
@@ -110,6 +112,39 @@ func (s *stage) server(few *stage, script string, port int) func() (int, error) 
 	})
 }
 
+// topics makes the topics of the row, so that no contender waits for them.
+func topics(server func() (int, error)) func() (int, error) {
+	return sync.OnceValues(func() (int, error) {
+		port, err := server()
+		if err != nil {
+			return 0, err
+		}
+		c, err := kafkago.Dial("tcp", fmt.Sprint("localhost:", port))
+		if err != nil {
+			return 0, err
+		}
+		defer c.Close()
+		for _, name := range []string{"bare", "bench"} {
+			if err := c.CreateTopics(kafkago.TopicConfig{Topic: name, NumPartitions: 3, ReplicationFactor: 1}); err != nil {
+				return 0, err
+			}
+		}
+		for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			found, err := c.ReadPartitions("bare", "bench")
+			led := err == nil && len(found) == 6
+			for _, p := range found {
+				led = led && p.Leader.Host != "" && p.Error == nil
+			}
+			if led {
+				return port, nil
+			}
+			if time.Now().After(end) {
+				return 0, fmt.Errorf("topics have no leaders: %w", err)
+			}
+		}
+	})
+}
+
 // served runs a bare loop over the lines of the input.
 func (s *stage) served(server func() (int, error), bare func(port int, lines *bufio.Reader) error) func() (figure, error) {
 	return func() (figure, error) {
@@ -135,7 +170,8 @@ func (s *stage) servedAgent(server func() (int, error), conf string) func() (fig
 		if err != nil {
 			return figure{}, err
 		}
-		return s.agent(strings.ReplaceAll(conf, "PORT", fmt.Sprint(port)), nil)()
+		// The last file ends with the last event.
+		return s.agent(strings.NewReplacer("PORT", fmt.Sprint(port), "ROLL", fmt.Sprint(s.events/files)).Replace(conf), nil)()
 	}
 }
 
@@ -146,7 +182,7 @@ func (s *stage) servedFlume(server func() (int, error), jars, conf string) func(
 		if err != nil {
 			return figure{}, err
 		}
-		return s.flume(jars, strings.ReplaceAll(conf, "PORT", fmt.Sprint(port)))()
+		return s.flume(jars, strings.NewReplacer("PORT", fmt.Sprint(port), "ROLL", fmt.Sprint(s.events/files)).Replace(conf))()
 	}
 }
 
@@ -181,14 +217,19 @@ func bareHDFS(port int, lines *bufio.Reader) error {
 	}
 	defer c.Close()
 	_ = c.Remove("/bare") // of the round before
-	w, err := c.Create("/bare")
+	w, err := c.CreateFile("/bare", 1, 128<<20, 0o644)
 	if err != nil {
 		return err
 	}
 	if _, err := lines.WriteTo(w); err != nil {
 		return err
 	}
-	return w.Close()
+	for {
+		if err := w.Close(); !hadoop.IsErrReplicating(err) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func bareS3(port int, lines *bufio.Reader) error {
@@ -200,7 +241,7 @@ func bareS3(port int, lines *bufio.Reader) error {
 	})
 	bucket, key := aws.String("bench"), aws.String("bare")
 	_, _ = c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: bucket}) // it may be there
-	up, err := c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: key})
+	up, err := c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
 	if err != nil {
 		return err
 	}
