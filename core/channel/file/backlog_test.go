@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -64,6 +65,9 @@ func segments(t *testing.T, dir string) (sizes []int64) {
 	}
 	for _, name := range list {
 		info, err := os.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was freed just now
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
