@@ -46,6 +46,8 @@ func TestLog4j(t *testing.T) {
 			retries := runJava(t, sends, func(k int) {
 				switch {
 				case k >= n/4 && k < n/2 && agents[0].cmd != nil:
+					// The persistent one has logged them, and sends when it likes.
+					eventually(t, "the first agent has got something", func() bool { return countRolled(outs[0]) > 0 })
 					agents[0].kill9()
 				case k >= n/2 && agents[0].cmd == nil:
 					agents[0].start()
