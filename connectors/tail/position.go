@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -40,9 +41,12 @@ type record struct {
 
 // book keeps the position file, and the file beside it.
 type book struct {
-	fs    vfs.FS
-	path  string
-	last  string // digest of the position file as it is
+	fs   vfs.FS
+	path string
+	last string // digest of the position file as it is
+	// maybe are digests of position files whose writing failed when they were
+	// perhaps in place already: after a crash one of them may be there.
+	maybe []string
 	saved []byte // what the file beside it holds
 }
 
@@ -167,22 +171,29 @@ func (b *book) save(records []*record) error {
 	data := appendPositions(nil, records)
 	sum := digest(data)
 	files := appendRecords(nil, records)
-	if sum == b.last && bytes.Equal(files, b.saved) {
+	if sum == b.last && len(b.maybe) == 0 && bytes.Equal(files, b.saved) {
 		return nil
 	}
-	side := append([]byte(`{"format":1,"positions":["`+sum+`","`+b.last+`"],"files":`), files...)
+	digests := `"` + strings.Join(append([]string{sum, b.last}, b.maybe...), `","`) + `"`
+	side := append([]byte(`{"format":1,"positions":[`+digests+`],"files":`), files...)
 	side = append(side, '}', '\n')
 	if err := vfs.WriteFile(b.fs, b.side(), side, 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", b.side(), err)
 	}
-	if sum != b.last {
+	if sum != b.last || len(b.maybe) > 0 {
 		if err := vfs.WriteFile(b.fs, b.path, data, 0o644); err != nil {
+			if !slices.Contains(b.maybe, sum) {
+				b.maybe = append(b.maybe[max(0, len(b.maybe)-mostMaybe):], sum)
+			}
 			return fmt.Errorf("write position file: %w", err)
 		}
 	}
-	b.last, b.saved = sum, files
+	b.last, b.saved, b.maybe = sum, files, nil
 	return nil
 }
+
+// mostMaybe bounds what is remembered of a volume that takes nothing for long.
+const mostMaybe = 63
 
 // appendPositions writes the position file as Gson does for Flume.
 func appendPositions(to []byte, records []*record) []byte {
@@ -574,7 +585,6 @@ func (t *tailer) save() error {
 	for _, f := range t.files {
 		if !f.ignored && !f.released {
 			records = append(records, f.record())
-			f.st.kept = f.st.tail.N > 0
 		}
 	}
 	for _, r := range t.pending {
@@ -583,7 +593,32 @@ func (t *tailer) save() error {
 		}
 	}
 	t.saveAt = t.env.Now().Add(t.c.writeInterval)
-	return t.book.save(records)
+	if err := t.book.save(records); err != nil {
+		return err
+	}
+	for _, f := range t.files {
+		if !f.ignored && !f.released {
+			f.st.kept = f.st.tail.N > 0
+		}
+	}
+	return nil
+}
+
+// saveFirst writes a new stream down before anything of it is sent: what the
+// channels know of a stream that no file of positions has is worth nothing after
+// a crash. A failure may pass: it tries a few times, and goes on then, since
+// lines that may come twice are better than none.
+func (t *tailer) saveFirst(st *stream) {
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		if t.trySave(); st.kept || st.pos > 0 || pause > 200*time.Millisecond {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-t.ended:
+			return
+		}
+	}
 }
 
 // trySave calls save while running: an error is counted, and said when it is new.

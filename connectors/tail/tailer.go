@@ -383,7 +383,7 @@ func ended(err error) error {
 // waits it goes on looking, so that files are open before they are rotated away.
 func (t *tailer) send(b *core.Batch, st *stream, text lines.Stream, pos int64) error {
 	if !st.kept {
-		t.trySave()
+		t.saveFirst(st)
 	}
 	part := &st.part[text]
 	b.Mark(text.Of(st.name), pos)
