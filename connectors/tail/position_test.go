@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -180,6 +181,40 @@ func TestCrashBetweenTheFiles(t *testing.T) {
 }
 
 // flume: TestTaildirSource testErrorCounterFileHandlingFail
+// The directory cannot be synced, so that a position file is perhaps there; after
+// the next file beside it the machine stops. Whichever position file is found then
+// is one of its own.
+func TestCrashAfterAFailedSave(t *testing.T) {
+	record := func(pos int64) []*record {
+		return []*record{{id: fileid.ID{Ino: 1}, path: "/log/a", pos: pos, stream: "s", tail: fileid.Print{Off: 1, N: 1}}}
+	}
+	disk := vfs.NewMem()
+	fault := vfs.NewFault(disk)
+	if err := vfs.MakeDir(fault, "/pos", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &book{fs: fault, path: "/pos/p.json"}
+	if _, err := b.load(slog.New(slog.DiscardHandler), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.save(record(1)); err != nil {
+		t.Fatal(err)
+	}
+	fault.Add(vfs.Rule{Kind: vfs.OpSyncDir, At: 2, Err: errors.New("no")}) // of the position file
+	if err := b.save(record(2)); err == nil {
+		t.Fatal("the second save does not fail")
+	}
+	fault.Add(vfs.Rule{Kind: vfs.OpSyncDir, At: 1, Crash: true}) // of the file beside the third
+	if err := b.save(record(3)); err == nil {
+		t.Fatal("the third save does not fail")
+	}
+	again := &book{fs: disk, path: "/pos/p.json"}
+	found, err := again.load(slog.New(slog.DiscardHandler), "")
+	if err != nil || len(found) != 1 || found[0].stream != "s" {
+		t.Errorf("%v, %d records: %+v", err, len(found), found)
+	}
+}
+
 func TestPositionFileCannotBeWritten(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.write("a.log", "1\n")
