@@ -180,7 +180,6 @@ func TestCrashBetweenTheFiles(t *testing.T) {
 	r.want("1", "2", "3")
 }
 
-// flume: TestTaildirSource testErrorCounterFileHandlingFail
 // The directory cannot be synced, so that a position file is perhaps there; after
 // the next file beside it the machine stops. Whichever position file is found then
 // is one of its own.
@@ -215,6 +214,7 @@ func TestCrashAfterAFailedSave(t *testing.T) {
 	}
 }
 
+// flume: TestTaildirSource testErrorCounterFileHandlingFail
 func TestPositionFileCannotBeWritten(t *testing.T) {
 	r := newRig(t, `.*\.log`)
 	r.write("a.log", "1\n")
