@@ -17,23 +17,57 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 	if known && h.size == fi.Size() && now.Sub(h.at) > holdTime {
 		return false
 	}
+	alike := t.copied(d, name, path, fi)
+	if alike && (!known || h.size != fi.Size()) {
+		d.held[name] = held{fi.Size(), now}
+	}
+	return alike
+}
+
+// copied reports whether the file at path looks like a copy. An empty one does if
+// it was just made: cp makes it first, and fills it then.
+func (t *tailer) copied(d *dir, name, path string, fi fs.FileInfo) bool {
+	if fi.Size() == 0 && !t.justMade(fi) {
+		return false
+	}
+	var c vfs.File // open once there is something to compare it with
+	open := func() (err error) {
+		if c == nil {
+			c, err = t.env.FS.OpenFile(path, openFlags, 0)
+		}
+		return err
+	}
+	defer func() {
+		if c != nil {
+			_ = c.Close() // it was read only: there is nothing to lose
+		}
+	}()
 	// Rotation adds to the name: app.log, app.log.1, app-20260131.log. What was
 	// copied may itself have been renamed since.
-	alike, compared := false, 0
+	compared := 0
 	for _, r := range t.pending {
-		if alike || r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
+		if r.taken || filepath.Dir(r.path) != d.path || !kin(filepath.Base(r.path), name) {
 			continue
 		}
 		if fi.Size() == 0 {
-			alike = t.justMade(fi)
-		} else {
-			alike = r.tail.N > 0 && t.continues(r, path, fi) || r.path != path && t.begins(r.path, path, fi)
+			return true
+		}
+		if open() != nil {
+			return false
+		}
+		if r.tail.N > 0 && continues(r, c, fi.Size()) {
+			return true
+		}
+		if compared == maxCompared || r.path == path {
+			continue
+		}
+		compared++
+		if t.begins(r.path, c, fi.Size()) {
+			return true
 		}
 	}
+	compared = 0
 	for _, f := range t.files {
-		if alike || compared == maxCompared {
-			break
-		}
 		if f.dir != d || f.released || !kin(f.name, name) {
 			continue
 		}
@@ -41,20 +75,29 @@ func (t *tailer) hold(d *dir, name, path string, fi fs.FileInfo, now time.Time) 
 		if f.st.pos == 0 && !d.listed && !f.confirm {
 			continue
 		}
+		if compared == maxCompared {
+			break
+		}
 		compared++
-		alike = (f.st.pos > 0 || t.filled(f)) && t.looksAlike(f, path, fi)
+		if f.st.pos == 0 && !t.filled(f) {
+			continue
+		}
+		if fi.Size() == 0 {
+			return true
+		}
+		if open() != nil {
+			return false
+		}
+		if t.looksAlike(f, c, fi.Size()) {
+			return true
+		}
 	}
-	if alike && (!known || h.size != fi.Size()) {
-		d.held[name] = held{fi.Size(), now}
-	}
-	return alike
+	return false
 }
 
 // maxCompared bounds the cost where very many files have names alike.
 const maxCompared = 64
 
-// justMade reports whether an empty file may be about to become a copy: cp makes
-// it first, and fills it then.
 func (t *tailer) justMade(fi fs.FileInfo) bool { return t.env.Now().Sub(fi.ModTime()) < time.Second }
 
 // filled reports whether f has content. It may have got it since it was looked
@@ -67,17 +110,8 @@ func (t *tailer) filled(f *file) bool {
 	return err == nil && fi.Size() > 0
 }
 
-// looksAlike reports whether the file at path may be a copy of f.
-func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
-	size := fi.Size()
-	if size == 0 {
-		return t.justMade(fi)
-	}
-	c, err := t.env.FS.OpenFile(path, openFlags, 0)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
+// looksAlike reports whether c may be a copy of f.
+func (t *tailer) looksAlike(f *file, c vfs.File, size int64) bool {
 	p := f.st.tail
 	alike := p.N > 0 && size >= p.Off && p.In(c) || f.st.covers(c, size)
 	of := f.open
@@ -87,45 +121,42 @@ func (t *tailer) looksAlike(f *file, path string, fi fs.FileInfo) bool {
 		}
 		defer of.Close()
 	}
-	// What there is of the copy may still be there, in a generation that has not been read yet.
-	if now, err := of.Stat(); err == nil && size <= now.Size() {
-		if last, err := fileid.Take(c, size); err == nil && last.In(of) {
-			return true
-		}
+	now, err := of.Stat()
+	if err != nil {
+		return alike
 	}
-	if now, err := of.Stat(); err == nil && now.Size() >= f.st.pos && p.In(of) {
+	// What there is of the copy may still be there, in a generation that has not been read yet.
+	if size <= now.Size() && startsWith(of, c, size) {
+		return true
+	}
+	if now.Size() >= f.st.pos && p.In(of) {
 		return false // f is what it was, and this is something else
 	}
 	return alike
 }
 
-// continues reports whether the file at path has what was read of the file of a
-// record, or ends within it.
-func (t *tailer) continues(r *record, path string, fi fs.FileInfo) bool {
-	c, err := t.env.FS.OpenFile(path, openFlags, 0)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
+// continues reports whether c has what was read of the file of a record, or ends
+// within it.
+func continues(r *record, c vfs.File, size int64) bool {
 	st := stream{pos: max(r.pos, r.tail.Off), tail: r.tail, past: r.past}
-	return fi.Size() >= r.tail.Off && r.tail.In(c) || st.covers(c, fi.Size())
+	return size >= r.tail.Off && r.tail.In(c) || st.covers(c, size)
 }
 
-// begins reports whether the file at path is the beginning of another one: the
-// copy of it that is about to be truncated.
-func (t *tailer) begins(other, path string, fi fs.FileInfo) bool {
+// begins reports whether c is the beginning of another file: the copy of it that
+// is about to be truncated.
+func (t *tailer) begins(other string, c vfs.File, size int64) bool {
 	o, err := t.env.FS.OpenFile(other, openFlags, 0)
 	if err != nil {
 		return false
 	}
 	defer o.Close()
-	c, err := t.env.FS.OpenFile(path, openFlags, 0)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	last, err := fileid.Take(c, fi.Size())
-	return err == nil && last.In(o)
+	return startsWith(o, c, size)
+}
+
+// startsWith reports whether f has the last of the size bytes of c at the same place.
+func startsWith(f, c vfs.File, size int64) bool {
+	last, err := fileid.Take(c, size)
+	return err == nil && last.In(f)
 }
 
 // copyOf finds the copy that was made of f before it was truncated: a file in
