@@ -167,7 +167,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // putWhole publishes an object of one request.
 func (s *sink) putWhole(o *output, st *state) outcome {
-	if !s.settled(st) {
+	// Nothing more comes, durably: after a crash the object that may be there by then must not be gone on with.
+	if !s.known(o, st) {
 		return stopped
 	}
 	err := s.conditionally(func(b *store) error {
@@ -189,12 +190,6 @@ func (s *sink) answered(o *output, st *state, err error) outcome {
 		return s.setAside(o, err)
 	}
 	return s.already(st, err) // by a request whose answer was lost
-}
-
-// settled records, durably, that nothing more comes: after a crash the object
-// that may be there by then must not be gone on with.
-func (s *sink) settled(st *state) bool {
-	return s.try("record", st, func(context.Context) error { return s.spool.sync(st) }) == nil
 }
 
 var errConditions = errors.New("the store has no conditional writes")
@@ -333,7 +328,7 @@ func (s *sink) skip(o *output, st *state, n int) outcome {
 
 // complete publishes an object of parts.
 func (s *sink) complete(o *output, st *state) outcome {
-	if !s.settled(st) {
+	if !s.known(o, st) { // as for an object of one request
 		return stopped
 	}
 	s.lock <- struct{}{}
