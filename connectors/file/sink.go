@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/format"
+	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 )
@@ -40,13 +41,13 @@ type sink struct {
 	stream string
 	stop   context.CancelFunc
 	work   sync.WaitGroup
-	wake   chan struct{} // something to do came up
+	wake   turn.Wake // something to do came up
 
-	lock  chan struct{} // a mutex whose waiters may give up; guards what follows
-	cur   *current      // nil: no file is begun
-	buf   []byte        // of cur, not yet written
-	held  []held        // leases whose events are in cur or buf and in no round
-	since time.Time     // of the oldest of them
+	lock  turn.Lock // guards what follows
+	cur   *current  // nil: no file is begun
+	buf   []byte    // of cur, not yet written
+	held  []held    // leases whose events are in cur or buf and in no round
+	since time.Time // of the oldest of them
 	round round
 }
 
@@ -82,7 +83,7 @@ func (s *sink) Keys(k *conf.Keys) {
 // Open implements core.Component.
 func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.env, s.stream = env, env.Name+":file_roll"
-	s.lock, s.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.lock, s.wake = turn.NewLock(), turn.NewWake()
 	s.cur, s.buf, s.held = nil, nil, nil
 	s.names.begin(env.Now())
 	if err := s.resume(); err != nil {
@@ -93,40 +94,17 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.work.Go(func() { s.clock(ctx) })
+	s.work.Go(func() { turn.Clock(ctx, s.lock, s.wake, 0, func() time.Duration { return s.tick(ctx) }) })
 	return nil
-}
-
-func (s *sink) acquire(ctx context.Context) error {
-	select {
-	case s.lock <- struct{}{}: // goes before ctx: whoever closes must get in
-		return nil
-	default:
-	}
-	select {
-	case s.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *sink) release() { <-s.lock }
-
-func (s *sink) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		tx.Rollback(err)
 		return
 	}
-	defer s.release()
+	defer s.lock.Release()
 	if err := s.deliver(ctx, tx); err != nil {
 		s.fail(err)
 	}
@@ -147,7 +125,7 @@ func (s *sink) deliver(ctx context.Context, tx core.TakeTx) error {
 		}
 		if len(s.held) == 1 {
 			s.since = time.Now()
-			s.nudge()
+			s.wake.Nudge()
 		}
 		n := s.append(events[from:])
 		h := &s.held[len(s.held)-1]
@@ -167,7 +145,7 @@ func (s *sink) deliver(ctx context.Context, tx core.TakeTx) error {
 			}
 			if err := s.publish(ctx); err != nil { // all in it is acked: the next delivery, or the clock, tries again
 				s.env.Log.Warn("file is not finished, will try again", "error", err)
-				s.nudge()
+				s.wake.Nudge()
 			}
 		}
 	}
@@ -223,7 +201,7 @@ func (s *sink) begin() error {
 	go func() {
 		r.err = s.syncFile(c)
 		close(done)
-		s.nudge()
+		s.wake.Nudge()
 	}()
 	return nil
 }
@@ -293,35 +271,12 @@ func (s *sink) failed(err error) error {
 
 // Flush implements core.Sink.
 func (s *sink) Flush(ctx context.Context) error {
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		return err
 	}
-	defer s.release()
+	defer s.lock.Release()
 	return s.failed(s.commit())
 }
-
-// clock commits and rolls when it is time, events or not.
-func (s *sink) clock(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
-		if s.acquire(ctx) != nil {
-			return
-		}
-		pause := s.tick(ctx)
-		s.release()
-		timer.Reset(pause)
-	}
-}
-
-// idle is how long the clock sleeps when nothing is to come but a wake-up.
-const idle = time.Hour
 
 // tick does what is due and returns how long until more is.
 func (s *sink) tick(ctx context.Context) time.Duration {
@@ -339,7 +294,7 @@ func (s *sink) tick(ctx context.Context) time.Duration {
 			return retryPause
 		}
 	}
-	pause := idle
+	pause := turn.Idle
 	if len(s.held) > 0 && s.round.done == nil { // the end of a round wakes the clock
 		pause = s.commitInterval - now.Sub(s.since)
 	}
@@ -357,10 +312,10 @@ func (s *sink) Close(ctx context.Context) error {
 	s.stop()
 	s.stop = nil
 	s.work.Wait()
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		return fmt.Errorf("finish file: %w", err)
 	}
-	defer s.release()
+	defer s.lock.Release()
 	if s.cur == nil {
 		return nil
 	}

@@ -1,36 +1,14 @@
 package hdfs
 
 import (
-	"context"
 	"time"
+
+	"github.com/millrace/millrace/connectors/internal/turn"
 )
-
-// idle is how long the clock sleeps when nothing is to come but a wake-up.
-const idle = time.Hour
-
-// run commits and ends files when it is time, events or not.
-func (s *sink) run(ctx context.Context) {
-	timer := time.NewTimer(idle)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
-		if s.acquire(ctx) != nil {
-			return
-		}
-		wait := s.tick()
-		s.release()
-		timer.Reset(wait)
-	}
-}
 
 // tick does what is due and returns how long until more is.
 func (s *sink) tick() time.Duration {
-	now, wait := time.Now(), idle
+	now, wait := time.Now(), turn.Idle
 	var due []*output
 	for o := range s.live {
 		if o.ending {

@@ -85,9 +85,9 @@ func (s *sink) resume() {
 func (s *sink) forget(stream string) { s.forgotten = append(s.forgotten, stream) }
 
 func (s *sink) forgetLocked(stream string) {
-	s.lock <- struct{}{}
+	s.lock.Take()
 	s.forget(stream)
-	s.release()
+	s.lock.Release()
 }
 
 // marks are those to store with an ack: m, and that files are done with.

@@ -120,7 +120,7 @@ func (s *sink) begin(ctx context.Context, b *bucket, l *lease) error {
 		b.out = o
 		s.live[o] = struct{}{}
 		s.open++
-		s.nudge()
+		s.wake.Nudge()
 		return nil
 	}
 }
@@ -170,7 +170,7 @@ func (s *sink) detach(o *output) {
 func (s *sink) add(o *output, l *lease, from int, events []core.Event) {
 	if len(o.held) == 0 {
 		o.since = time.Now()
-		s.nudge()
+		s.wake.Nudge()
 	}
 	if n := len(o.held); n == 0 || o.held[n-1].lease != l {
 		o.held = append(o.held, part{lease: l})
@@ -271,14 +271,14 @@ func (s *sink) end(o *output) {
 	s.ends[o] = struct{}{}
 	go func() {
 		defer func() {
-			s.lock <- struct{}{}
+			s.lock.Take()
 			delete(s.ends, o)
-			s.release()
+			s.lock.Release()
 			close(o.done)
 		}()
 		err := s.close(o)
 		<-s.slots
-		s.lock <- struct{}{}
+		s.lock.Take()
 		delete(s.live, o)
 		if err == nil && !o.dead {
 			err = s.ack(o)
@@ -287,7 +287,7 @@ func (s *sink) end(o *output) {
 			o.dead = true
 			s.fail(err)
 		}
-		s.release()
+		s.lock.Release()
 		if o.dead {
 			s.bury(o)
 			return

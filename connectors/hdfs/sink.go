@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/connectors/internal/filetype"
 	"github.com/millrace/millrace/connectors/internal/roll"
+	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 )
@@ -59,10 +60,10 @@ type sink struct {
 	die, stop context.CancelFunc
 	ticks     sync.WaitGroup // the clock
 	work      sync.WaitGroup // files that are disposed of
-	wake      chan struct{}
+	wake      turn.Wake
 	slots     chan struct{} // closes at a time
 
-	lock      chan struct{} // a mutex whose waiters may give up; guards what follows
+	lock      turn.Lock // guards what follows
 	buckets   map[string]*bucket
 	live      map[*output]struct{} // not yet acked to their end
 	open      int                  // of them, those that are not ending
@@ -161,47 +162,24 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	}
 	s.session = &session{dial: dial, timeout: s.callTimeout}
 	s.target.Open(env, "hdfs.")
-	s.lock, s.wake, s.slots = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, s.threads)
+	s.lock, s.wake, s.slots = turn.NewLock(), turn.NewWake(), make(chan struct{}, s.threads)
 	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
 	s.open, s.buffered, s.leases, s.forgotten = 0, 0, nil, nil
 	s.life, s.die = context.WithCancel(context.Background())
 	ctx, stop := context.WithCancel(s.life)
 	s.stop = stop
 	s.resume()
-	s.ticks.Go(func() { s.run(ctx) })
+	s.ticks.Go(func() { turn.Clock(ctx, s.lock, s.wake, turn.Idle, s.tick) })
 	return nil
-}
-
-func (s *sink) acquire(ctx context.Context) error {
-	select {
-	case s.lock <- struct{}{}: // goes before ctx: whoever closes must get in
-		return nil
-	default:
-	}
-	select {
-	case s.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *sink) release() { <-s.lock }
-
-func (s *sink) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		tx.Rollback(err)
 		return
 	}
-	defer s.release()
+	defer s.lock.Release()
 	n := len(tx.Batch().Events)
 	if n == 0 {
 		tx.Ack(nil)
@@ -367,12 +345,12 @@ func (s *sink) holding(now time.Time, age time.Duration) (list []*output) {
 
 // Flush implements core.Sink.
 func (s *sink) Flush(ctx context.Context) error {
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		return err
 	}
 	err := s.commit(s.holding(time.Now(), 0))
 	ends := slices.Collect(maps.Keys(s.ends))
-	s.release()
+	s.lock.Release()
 	return errors.Join(err, await(ctx, ends))
 }
 
@@ -396,7 +374,7 @@ func (s *sink) Close(ctx context.Context) error {
 	s.stop()
 	s.stop = nil
 	s.ticks.Wait()
-	err := s.acquire(ctx)
+	err := s.lock.Acquire(ctx)
 	if err == nil {
 		for o := range s.live {
 			if !o.ending {
@@ -404,7 +382,7 @@ func (s *sink) Close(ctx context.Context) error {
 			}
 		}
 		ends := slices.Collect(maps.Keys(s.ends))
-		s.release()
+		s.lock.Release()
 		err = await(ctx, ends)
 	}
 	s.die()
@@ -413,8 +391,8 @@ func (s *sink) Close(ctx context.Context) error {
 		return fmt.Errorf("finish files: %w", err)
 	}
 	s.work.Wait()
-	s.lock <- struct{}{}
-	defer s.release()
+	s.lock.Take()
+	defer s.lock.Release()
 	for _, l := range s.leases {
 		l.tx.Rollback(errClosed)
 	}

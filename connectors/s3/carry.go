@@ -37,14 +37,14 @@ func (o *output) work() bool {
 // made twice.
 func (s *sink) carry(o *output) {
 	for {
-		s.lock <- struct{}{}
+		s.lock.Take()
 		st, stored, sent, resolved := o.state, o.stored, o.sent, o.resolved
 		if !o.work() {
 			o.carried = false
-			s.release()
+			s.lock.Release()
 			return
 		}
-		s.release()
+		s.lock.Release()
 		// What readers may see, and what is no more in the spool, must not be undone.
 		if stored != nil {
 			select {
@@ -71,14 +71,14 @@ func (s *sink) carry(o *output) {
 		if did == stopped {
 			return
 		}
-		s.lock <- struct{}{}
+		s.lock.Take()
 		if did == published {
 			s.done(o)
 		} else {
 			s.kick(o) // it is carried: this counts only
 		}
-		s.release()
-		nudge(s.freed)
+		s.lock.Release()
+		s.freed.Nudge()
 		if did == published {
 			return
 		}
@@ -100,7 +100,7 @@ func (s *sink) done(o *output) {
 	o.pending = 0
 	delete(s.ends, o)
 	s.forgotten = append(s.forgotten, o.stream)
-	nudge(s.freed)
+	s.freed.Nudge()
 	if err := s.spool.forget(o.seq, o.state.parts()); err != nil {
 		s.env.Log.Warn("spool is not tidy, the next start does it", "object", o.key, "error", err)
 	}
@@ -137,9 +137,9 @@ func (s *sink) try(what string, st *state, do func(ctx context.Context) error, e
 		if err != nil {
 			err = fmt.Errorf("%s %s: %w", what, st.key, err)
 		}
-		s.lock <- struct{}{}
+		s.lock.Take()
 		s.trouble = err
-		s.release()
+		s.lock.Release()
 		if err == nil {
 			return nil
 		}
@@ -197,15 +197,15 @@ var errConditions = errors.New("the store has no conditional writes")
 // conditionally makes a request that must not replace an object; once more
 // without that condition, if the store does not know it.
 func (s *sink) conditionally(do func(*store) error) error {
-	s.lock <- struct{}{}
+	s.lock.Take()
 	b := *s.store
-	s.release()
+	s.lock.Release()
 	err := do(&b)
 	if errors.Is(err, errConditions) && !b.unconditional {
 		s.env.Log.Info("the store has no conditional writes: names that are used once must do")
-		s.lock <- struct{}{}
+		s.lock.Take()
 		s.store.unconditional = true
-		s.release()
+		s.lock.Release()
 		b.unconditional = true
 		err = do(&b)
 	}
@@ -250,9 +250,9 @@ func (s *sink) create(o *output, st *state) outcome {
 	if err != nil {
 		return s.answered(o, st, err)
 	}
-	s.lock <- struct{}{}
+	s.lock.Take()
 	o.upload = id
-	s.release()
+	s.lock.Release()
 	// Parts leave the spool only when this is on disk.
 	if !s.known(o, st) {
 		return stopped
@@ -264,8 +264,8 @@ func (s *sink) create(o *output, st *state) outcome {
 // an ack records meanwhile must not be undone.
 func (s *sink) known(o *output, st *state) bool {
 	return s.try("record", st, func(context.Context) error {
-		s.lock <- struct{}{}
-		defer s.release()
+		s.lock.Take()
+		defer s.lock.Release()
 		return s.spool.sync(&o.state)
 	}) == nil
 }
@@ -289,10 +289,10 @@ func (s *sink) carryPart(o *output, st *state, n int, size int64) outcome {
 	case err != nil:
 		return s.skip(o, st, n)
 	}
-	s.lock <- struct{}{}
+	s.lock.Take()
 	o.parts = append(o.parts, p)
 	o.sent = n + 1
-	s.release()
+	s.lock.Release()
 	if size < st.part { // the last one: another start could not tell it from half of one
 		return moved
 	}
@@ -305,8 +305,8 @@ func (s *sink) carryPart(o *output, st *state, n int, size int64) outcome {
 // lost says that parts of an object are gone, and goes on with those that are
 // in the spool, in another upload.
 func (s *sink) lost(o *output, why, upload string) outcome {
-	s.lock <- struct{}{}
-	defer s.release()
+	s.lock.Take()
+	defer s.lock.Release()
 	if o.upload != upload {
 		return moved
 	}
@@ -320,9 +320,9 @@ func (s *sink) lost(o *output, why, upload string) outcome {
 // skip goes on after a part that is nowhere.
 func (s *sink) skip(o *output, st *state, n int) outcome {
 	s.env.Log.Error("object lacks a part", "object", st.key, "part", n+1, "bytes", st.part, "reason", errNotThere)
-	s.lock <- struct{}{}
+	s.lock.Take()
 	o.sent = n + 1
-	s.release()
+	s.lock.Release()
 	return moved
 }
 
@@ -331,9 +331,9 @@ func (s *sink) complete(o *output, st *state) outcome {
 	if !s.known(o, st) { // as for an object of one request
 		return stopped
 	}
-	s.lock <- struct{}{}
+	s.lock.Take()
 	parts := o.parts
-	s.release()
+	s.lock.Release()
 	if len(parts) == 0 { // all of it was lost, which was said
 		return published
 	}
@@ -349,8 +349,8 @@ func (s *sink) complete(o *output, st *state) outcome {
 // was acked of it stays in the spool, for a person to look at; the rest comes
 // again, into another object.
 func (s *sink) setAside(o *output, cause error) outcome {
-	s.lock <- struct{}{}
-	defer s.release()
+	s.lock.Take()
+	defer s.lock.Release()
 	if _, live := s.live[o]; live {
 		s.fail(cause)
 		s.drop(o)

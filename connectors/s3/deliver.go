@@ -37,13 +37,13 @@ var (
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 	err := s.room(ctx)
 	if err == nil {
-		err = s.acquire(ctx)
+		err = s.lock.Acquire(ctx)
 	}
 	if err != nil {
 		tx.Rollback(err)
 		return
 	}
-	defer s.release()
+	defer s.lock.Release()
 	n := len(tx.Batch().Events)
 	if n == 0 {
 		tx.Ack(nil)
@@ -65,11 +65,11 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 func (s *sink) room(ctx context.Context) error {
 	var end <-chan time.Time
 	for {
-		if err := s.acquire(ctx); err != nil {
+		if err := s.lock.Acquire(ctx); err != nil {
 			return err
 		}
 		full, trouble := s.backlog > s.maxBacklog || len(s.ends) > maxEnded, s.trouble
-		s.release()
+		s.lock.Release()
 		if !full {
 			return nil
 		}

@@ -87,7 +87,7 @@ func (s *sink) ready(ctx context.Context, b *bucket, l *lease) error {
 	b.out = o
 	s.live[o] = struct{}{}
 	s.env.Metrics.ConnectionCreated.Add(1)
-	nudge(s.wake)
+	s.wake.Nudge()
 	return nil
 }
 
@@ -113,7 +113,7 @@ func (s *sink) learn(ctx context.Context, l *lease) error {
 func (s *sink) add(o *output, l *lease, from int, events []core.Event) {
 	if len(o.held) == 0 {
 		o.since = time.Now()
-		nudge(s.wake)
+		s.wake.Nudge()
 	}
 	if n := len(o.held); n == 0 || o.held[n-1].lease != l {
 		o.held = append(o.held, piece{lease: l})

@@ -12,8 +12,8 @@ import (
 // resume goes on with the objects that the channel's marks, or else the spool's
 // own states, speak of.
 func (s *sink) resume() error {
-	s.lock <- struct{}{} // there are carriers before it is over
-	defer s.release()
+	s.lock.Take() // there are carriers before it is over
+	defer s.lock.Release()
 	found, err := s.spool.read()
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (s *sink) resolve(o *output, st *state) outcome {
 			return published
 		}
 	}
-	s.lock <- struct{}{}
+	s.lock.Take()
 	if o.upload = id; gone {
 		o.upload = ""
 		s.env.Log.Error("multipart upload is gone: only what is in the spool is left of the object", "object", o.key, "bytes", o.length)
@@ -177,7 +177,7 @@ func (s *sink) resolve(o *output, st *state) outcome {
 	}
 	o.resolved = true
 	sent := o.sent
-	s.release()
+	s.lock.Release()
 	if !s.known(o, st) {
 		return stopped
 	}

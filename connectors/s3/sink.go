@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/connectors/internal/filetype"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
+	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
@@ -72,11 +73,11 @@ type sink struct {
 	die, stop context.CancelFunc
 	ticks     sync.WaitGroup // the clock
 	work      sync.WaitGroup // carriers
-	wake      chan struct{}
-	freed     chan struct{} // the backlog got smaller
+	wake      turn.Wake
+	freed     turn.Wake     // the backlog got smaller
 	slots     chan struct{} // requests at a time
 
-	lock      chan struct{} // a mutex whose waiters may give up; guards what follows
+	lock      turn.Lock // guards what follows
 	buckets   map[string]*bucket
 	live      map[*output]struct{} // that take events
 	ends      map[*output]struct{} // that have ended and are not published
@@ -158,7 +159,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.target.Open(env, "s3.")
 	s.failed = env.Metrics.Counter("request_failures_total", "Requests to the store that failed and were, or will be, made again.")
 	s.refused = env.Metrics.Counter("objects_refused_total", "Objects that the store refused for good; they are set aside in the spool.")
-	s.lock, s.wake, s.freed = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	s.lock, s.wake, s.freed = turn.NewLock(), turn.NewWake(), turn.NewWake()
 	s.slots = make(chan struct{}, s.threads)
 	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
 	s.buffered, s.backlog, s.leases, s.forgotten, s.last, s.keeps, s.trouble = 0, 0, nil, nil, 0, false, nil
@@ -171,7 +172,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		_ = s.spool.lock.Close() // the error above is what counts
 		return err
 	}
-	s.ticks.Go(func() { s.run(ctx) })
+	s.ticks.Go(func() { turn.Clock(ctx, s.lock, s.wake, turn.Idle, s.tick) })
 	return nil
 }
 
@@ -190,35 +191,12 @@ func (s *sink) directory() (string, error) {
 	return filepath.Join(home, ".flume", s.env.Name+"-s3-spool"), nil
 }
 
-func (s *sink) acquire(ctx context.Context) error {
-	select {
-	case s.lock <- struct{}{}: // goes before ctx: whoever closes must get in
-		return nil
-	default:
-	}
-	select {
-	case s.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *sink) release() { <-s.lock }
-
-func nudge(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // Flush implements core.Sink: a commit point of everything that is open.
 func (s *sink) Flush(ctx context.Context) error {
-	if err := s.acquire(ctx); err != nil {
+	if err := s.lock.Acquire(ctx); err != nil {
 		return err
 	}
-	defer s.release()
+	defer s.lock.Release()
 	return s.commitOr(s.holding(time.Now(), 0))
 }
 
@@ -231,18 +209,18 @@ func (s *sink) Close(ctx context.Context) error {
 	s.stop()
 	s.stop = nil
 	s.ticks.Wait()
-	err := s.acquire(ctx)
+	err := s.lock.Acquire(ctx)
 	if err == nil {
 		err = s.endOr(slices.Collect(maps.Keys(s.live)))
-		s.release()
+		s.lock.Release()
 		if err == nil {
 			err = s.published(ctx)
 		}
 	}
 	s.die()
 	s.work.Wait()
-	s.lock <- struct{}{}
-	defer s.release()
+	s.lock.Take()
+	defer s.lock.Release()
 	for _, l := range s.leases {
 		l.tx.Rollback(errClosed)
 	}
@@ -271,7 +249,7 @@ func (s *sink) published(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.lock <- struct{}{}
-	defer s.release()
+	s.lock.Take()
+	defer s.lock.Release()
 	return errors.Join(ctx.Err(), s.trouble)
 }
