@@ -3,7 +3,6 @@ package lane
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -12,21 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/lane/lanetest"
 	"github.com/millrace/millrace/core"
-	"github.com/millrace/millrace/core/channel/memory"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
-	"github.com/millrace/millrace/core/sourcetest"
-	"github.com/millrace/millrace/core/suite"
 )
 
 // farEnd stores what its connections bring, in order, and none of a connection after a failure.
 type farEnd struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
-	next  int // the event that was never stored
-	again int
-	wrong string
+	order lanetest.Order
 	fails int
 }
 
@@ -37,16 +32,7 @@ func (f *farEnd) store(events []core.Event) error {
 		f.fails++
 		return errors.New("full")
 	}
-	for _, e := range events {
-		switch n, _ := strconv.Atoi(string(e.Body)); {
-		case n == f.next:
-			f.next++
-		case n < f.next:
-			f.again++
-		case f.wrong == "":
-			f.wrong = "event " + strconv.Itoa(n) + " when " + strconv.Itoa(f.next) + " was to come"
-		}
-	}
+	f.order.See(events)
 	if f.rng.IntN(20) == 0 {
 		f.fails++
 		return errors.New("stored, but the answer is lost")
@@ -157,23 +143,6 @@ func TestOrder(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
-			ch := memory.Channel.New()
-			if _, faults := conf.Bind(ch, map[string]string{"capacity": "5000", "transactionCapacity": "5000"}); faults.HasErrors() {
-				t.Fatal(faults)
-			}
-			if err := ch.Open(t.Context(), sourcetest.NewEnv(t, "ch")); err != nil {
-				t.Fatal(err)
-			}
-			b := core.NewBatch()
-			for i := range events {
-				b.Copy(core.Headers{}, []byte(strconv.Itoa(i)))
-			}
-			tx, err := ch.TryClaim(b.Size())
-			if err != nil {
-				t.Fatal(err)
-			}
-			tx.Commit(b, nil, func(error) {})
-			b.Release()
 			far := &farEnd{rng: rand.New(rand.NewPCG(seed, 1))}
 			l := &Lane{
 				Options: &Options{InFlight: 4, Metrics: new(metric.Group)}, Notice: new(Notice),
@@ -182,21 +151,13 @@ func TestOrder(t *testing.T) {
 				Failed: func(cause error) error { return &core.RetryNow{Cause: cause} },
 			}
 			sink := laneSink{l}
-			r := &core.SinkRunner{
-				Name: "k", Log: slog.New(slog.DiscardHandler), Sink: sink, Take: core.Take{Events: 3},
-				Channel: &core.ChannelNode{Channel: ch, Name: "ch", Cells: new(metric.Group)},
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), 3*suite.Deadline)
-			defer cancel()
-			stopped, stop := context.WithCancel(ctx)
-			stop() // it drains at once
-			r.Run(stopped, ctx)
-			_ = sink.Close(ctx)
+			ch := lanetest.Run(t, sink, events, 3)
+			_ = sink.Close(t.Context())
 			if err := ch.Close(); err != nil {
 				t.Error(err)
 			}
-			if far.next != events || far.wrong != "" || far.fails < 10 || far.again == 0 {
-				t.Errorf("%d of %d events in order, %d again, %d requests failed: %s", far.next, events, far.again, far.fails, far.wrong)
+			if far.order.Next != events || far.order.Wrong != "" || far.fails < 10 || far.order.Again == 0 {
+				t.Errorf("%d of %d events in order, %d again, %d requests failed: %s", far.order.Next, events, far.order.Again, far.fails, far.order.Wrong)
 			}
 		})
 	}

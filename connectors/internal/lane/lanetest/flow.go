@@ -3,21 +3,14 @@ package lanetest
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"net"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/millrace/millrace/core"
-	"github.com/millrace/millrace/core/channel/memory"
-	"github.com/millrace/millrace/core/conf"
-	"github.com/millrace/millrace/core/metric"
 	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/sourcetest"
-	"github.com/millrace/millrace/core/suite"
 )
 
 // flaky is an outlet that fails now and then, and tells whether the order is kept.
@@ -27,9 +20,7 @@ type flaky struct {
 	puts  int
 	most  int    // events at once
 	cut   func() // ends all connections, after the events were stored
-	next  int    // the event that was never stored
-	again int
-	wrong string
+	order Order
 }
 
 func (f *flaky) Put(_ context.Context, b *core.Batch) error {
@@ -41,17 +32,7 @@ func (f *flaky) Put(_ context.Context, b *core.Batch) error {
 	if f.puts%37 == 0 {
 		return core.ErrChannelFull
 	}
-	for _, e := range b.Events {
-		n, _ := strconv.Atoi(string(e.Body))
-		switch {
-		case n == f.next:
-			f.next++
-		case n < f.next:
-			f.again++
-		case f.wrong == "":
-			f.wrong = fmt.Sprintf("event %d when %d was to come", n, f.next)
-		}
-	}
+	f.order.See(b.Events)
 	if f.puts%53 == 0 {
 		f.cut()
 	}
@@ -114,33 +95,8 @@ func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sin
 		return sinktest.Backend{Keys: map[string]string{"hostname": host, "port": port}}
 	}})
 
-	ch := memory.Channel.New()
-	if _, faults := conf.Bind(ch, map[string]string{"capacity": "5000", "transactionCapacity": "5000"}); faults.HasErrors() {
-		t.Fatal(faults)
-	}
-	if err := ch.Open(context.Background(), sourcetest.NewEnv(t, "ch")); err != nil {
-		t.Fatal(err)
-	}
-	b := core.NewBatch()
-	for i := range events {
-		b.Copy(core.Headers{}, []byte(strconv.Itoa(i)))
-	}
-	tx, err := ch.TryClaim(b.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	tx.Commit(b, nil, func(error) {})
-	b.Release()
-	r := &core.SinkRunner{
-		Name: "k", Log: slog.New(slog.DiscardHandler), Sink: end.Sink, Take: core.Take{Events: batch},
-		Channel: &core.ChannelNode{Channel: ch, Name: "ch", Cells: new(metric.Group)},
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*suite.Deadline)
 	began := time.Now()
-	stopped, stop := context.WithCancel(ctx)
-	stop() // it drains at once
-	r.Run(stopped, ctx)
-	cancel()
+	ch := Run(t, end.Sink, events, batch)
 	end.Close()
 	_ = relay.Close()
 	out.mu.Lock()
@@ -150,15 +106,15 @@ func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sin
 	if err := ch.Close(); err != nil {
 		t.Error(err)
 	}
-	if out.next != events || out.wrong != "" {
-		t.Errorf("%d of %d events in order: %s", out.next, events, out.wrong)
+	if out.order.Next != events || out.order.Wrong != "" {
+		t.Errorf("%d of %d events in order: %s", out.order.Next, events, out.order.Wrong)
 	}
 	if n := env.Metrics.AppendReceived.Load(); n != 0 || out.most != batch {
 		t.Errorf("%d requests of one event, and of %d at most in a batch", n, out.most)
 	}
 	breaks := out.puts / 53
-	if out.again == 0 || out.again > breaks*inFlight*batch {
-		t.Errorf("%d events came again, of %d connections that broke", out.again, breaks)
+	if out.order.Again == 0 || out.order.Again > breaks*inFlight*batch {
+		t.Errorf("%d events came again, of %d connections that broke", out.order.Again, breaks)
 	}
-	t.Logf("%d requests, %d events again, %v", out.puts, out.again, time.Since(began))
+	t.Logf("%d requests, %d events again, %v", out.puts, out.order.Again, time.Since(began))
 }
