@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,9 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/millrace/millrace/connectors/internal/fileid"
+	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -211,6 +215,37 @@ func TestCrashAfterAFailedSave(t *testing.T) {
 	found, err := again.load(slog.New(slog.DiscardHandler), "")
 	if err != nil || len(found) != 1 || found[0].stream != "s" {
 		t.Errorf("%v, %d records: %+v", err, len(found), found)
+	}
+}
+
+// early is an outlet that looks whether a file is there when the first batch is sent.
+type early struct {
+	*sourcetest.Outlet
+	file  string
+	once  sync.Once
+	there bool
+}
+
+func (e *early) Send(ctx context.Context, b *core.Batch, done func(error)) error {
+	e.once.Do(func() {
+		_, err := os.Stat(e.file)
+		e.there = err == nil
+	})
+	return e.Outlet.Send(ctx, b, done)
+}
+
+// A new stream is written down before anything of it is sent, though that fails at first.
+func TestFirstSaveIsTriedAgain(t *testing.T) {
+	r := newRig(t, `.*\.log`)
+	r.fs = vfs.NewFault(vfs.OS(), vfs.Rule{Kind: vfs.OpRename, Path: "p.json.millrace*", Times: 3, Err: errors.New("no")})
+	out := &early{Outlet: r.out, file: filepath.Join(r.dir, "pos", "p.json.millrace")}
+	r.outlet = out
+	r.write("a.log", "1\n")
+	r.start()
+	r.want("1")
+	r.close()
+	if !out.there {
+		t.Error("the first line is sent before its stream is written down")
 	}
 }
 
