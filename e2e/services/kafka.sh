@@ -2,7 +2,7 @@
 # Apache Kafka from its published jars: one broker (KRaft) with all four kinds of listener, or three.
 #
 #   kafka.sh fetch                       resolve the jars (once)
-#   kafka.sh start NAME PORT [BROKERS]   a cluster: 1 broker, or 3. PORT is its first of ten: plaintext, +1 SASL_SSL, +2 SSL,
+#   kafka.sh start NAME PORT [BROKERS]   a new cluster, without what one of that name had: 1 broker, or 3. PORT is its first of ten: plaintext, +1 SASL_SSL, +2 SSL,
 #                                        +3 SASL_PLAINTEXT, +4 controller; the next broker has the ports from PORT+10 on
 #   kafka.sh up NAME I | kill9 NAME I    broker I (1, 2, 3) again on its old data; or dead
 #   kafka.sh tool CLASS [argument...]    a tool: topics, groups, or the name of a class
@@ -85,6 +85,8 @@ case $cmd in
     # Kafka wants one file: the key as PKCS#8, then the chain
     [ -s "$CERTS/server-pk8.pem" ] || { openssl pkcs8 -topk8 -nocrypt -in "$CERTS/server.key"; cat "$CERTS/server.pem" "$CERTS/ca.pem"; } >"$CERTS/server-pk8.pem"
     t0=$SECONDS
+    for i in 1 2 3; do if alive "kafka-$name-$i"; then die "$name is already up"; fi; done
+    rm -rf "$RUN/kafka-$name-"[0-9]
     for ((i = 1; i <= n; i++)); do need_free $((port + 10 * (i - 1))) $((port + 10 * (i - 1) + 4)); configure "$name" "$port" "$n" "$i"; done
     for ((i = 1; i <= n; i++)); do up "$name" "$i"; done
     for ((i = 1; i <= n; i++)); do ready "$name" "$i"; done
