@@ -3,6 +3,7 @@ package sidecar
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -88,15 +89,11 @@ type testRun struct {
 
 // one runs a test and says what is wrong.
 func (r *testRun) one(c *testCase) (wrong []string) {
-	trial, err := r.trial(c.Source)
-	if err != nil {
-		return []string{err.Error()}
-	}
 	var h []core.Header
 	for _, k := range slices.Sorted(maps.Keys(c.Headers)) {
 		h = append(h, core.Header{Key: k, Value: c.Headers[k]})
 	}
-	events, err := trial.Route(core.NewHeaders(h...), []byte(c.Body))
+	events, err := r.route(c, core.NewHeaders(h...))
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -112,6 +109,25 @@ func (r *testRun) one(c *testCase) (wrong []string) {
 		wrong = append(wrong, r.differs(&c.Expect, e)...)
 	}
 	return wrong
+}
+
+// route tells what becomes of the event of a test on its way into channels; one that is said to be in a channel is there as it is.
+func (r *testRun) route(c *testCase, h core.Headers) ([]core.Routed, error) {
+	if c.Channel == "" {
+		trial, err := r.trial(c.Source)
+		if err != nil {
+			return nil, err
+		}
+		return trial.Route(h, []byte(c.Body))
+	}
+	all := names(r.agent.Channels, func(ch *conf.Component) string { return ch.Name })
+	switch {
+	case c.Source != "":
+		return nil, errors.New("channel: an event comes from a source or is in a channel")
+	case !slices.Contains(all, c.Channel):
+		return nil, fmt.Errorf("channel: %q is none of the agent's; there are %s", c.Channel, strings.Join(all, " "))
+	}
+	return []core.Routed{{Event: core.Event{Headers: h, Body: []byte(c.Body)}, Channels: []string{c.Channel}}}, nil
 }
 
 func (r *testRun) differs(want *expectation, got core.Routed) (wrong []string) {

@@ -58,9 +58,13 @@ func TestTestPasses(t *testing.T) {
   - name: no channel for it
     headers: {level: none}
     expect: {dropped: true}
+  - name: what is in a channel already
+    channel: all
+    headers: {level: info, timestamp: "1767323045000"}
+    expect: {paths: {lake: hdfs://names/lake/info/2026-01-02/info}}
 `)
 	code, out, errs := call(t, map[string]string{"ROOT": "not seen"}, "test", file)
-	if code != exitOK || !strings.Contains(out, "ok    an error") || !strings.Contains(out, "3 passed, 0 failed") {
+	if code != exitOK || !strings.Contains(out, "ok    an error") || !strings.Contains(out, "4 passed, 0 failed") {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	if _, out, _ := call(t, nil, "test", "-q", file); out != "" {
@@ -79,6 +83,8 @@ func TestTestFails(t *testing.T) {
 		{"no such sink", "headers: {level: info}, expect: {paths: {pond: /x}}", "there is no such sink; there are lake"},
 		{"dropped", "body: DEBUG, expect: {channels: [all]}", "the event is dropped"},
 		{"not dropped", "headers: {level: info}, expect: {dropped: true}", "is not dropped: it goes to all"},
+		{"no such channel", "channel: none, expect: {channels: [all]}", `"none" is none of the agent's; there are all errors`},
+		{"source and channel", "source: web, channel: all, expect: {channels: [all]}", "comes from a source or is in a channel"},
 		{"no such source", "source: tail, expect: {dropped: true}", `"tail" is none of the agent's; there are web`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,6 +26,7 @@ const maxTestFile = 1 << 20
 //	tests:
 //	  - name: errors go to the fast channel as well
 //	    source: web                 # where the agent has several
+//	    channel: disk               # instead: it is there already, as in an agent without sources
 //	    headers: {kind: error}
 //	    body: disk full
 //	    expect:
@@ -46,11 +47,11 @@ type testFile struct {
 }
 
 type testCase struct {
-	Name, Source string
-	Headers      map[string]string
-	Body         string
-	Expect       expectation
-	line         int
+	Name, Source, Channel string
+	Headers               map[string]string
+	Body                  string
+	Expect                expectation
+	line                  int
 }
 
 // expectation is what a test says of its event; what it does not mention may be anything.
@@ -82,7 +83,7 @@ func (l *oneOrMany) UnmarshalYAML(n *yaml.Node) error {
 func (c *testCase) UnmarshalYAML(n *yaml.Node) error {
 	type plain testCase
 	c.line = n.Line
-	if err := onlyKeys(n, "name", "source", "headers", "body", "expect"); err != nil {
+	if err := onlyKeys(n, "name", "source", "channel", "headers", "body", "expect"); err != nil {
 		return err
 	}
 	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
