@@ -5,6 +5,8 @@
 #   base.sh millrace   make image-archive
 #   base.sh static     a stand-in for gcr.io/distroless/static: certificates and a home
 #   base.sh hadoop     a stand-in for apache/hadoop, of its published jars and Debian's JRE
+#   base.sh kafka      the same for apache/kafka
+#   base.sh versitygw  a stand-in for versity/versitygw: the gateway, built from its Go module
 #
 # What is there stays, but for millrace.
 . "$(dirname "$0")/lib.sh"
@@ -56,27 +58,45 @@ debian() {
 	rm -rf "$root"
 }
 
-hadoop() {
-	have apache/hadoop:3.4.1 && return 0
+# jars TAG SERVICE LIB SCRIPT COMMAND: an image of what SERVICE fetches into LIB; SCRIPT is its command COMMAND.
+jars() {
+	have "$1" && return 0
 	debian
-	"$ROOT/e2e/services/hdfs.sh" fetch
+	"$ROOT/e2e/services/$2" fetch
 	local context
 	context=$(mktemp -d "$E2E_HOME/context.XXXX")
-	cp -aL "${MILLRACE_E2E_HOME:-$HOME/.cache/millrace-e2e}/lib/hdfs" "$context/lib"
-	cp "$CONTAINERS/hadoop.sh" "$context/hdfs"
-	cat >"$context/Dockerfile" <<-'D'
+	cp -aL "${MILLRACE_E2E_HOME:-$HOME/.cache/millrace-e2e}/lib/$3" "$context/lib"
+	cp "$CONTAINERS/$4" "$context/command"
+	cat >"$context/Dockerfile" <<-D
 		FROM debian:bookworm-slim
 		RUN apt-get update -qq && mkdir -p /usr/share/man/man1 && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless >/dev/null && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 		COPY lib /opt/lib
-		COPY hdfs /usr/local/bin/hdfs
-		RUN useradd -d /tmp/hadoop -m hadoop
-		USER hadoop
+		COPY command /usr/local/bin/$5
+		RUN useradd -d /tmp/$5 -m user
+		USER user
+		CMD ["$5"]
 	D
-	DOCKER_BUILDKIT=0 /usr/bin/docker build -q --network=host -t apache/hadoop:3.4.1 "$context" >"$LOGS/hadoop-image.log" 2>&1 || {
-		tail -20 "$LOGS/hadoop-image.log" >&2
-		die "the image of HDFS was not made"
+	DOCKER_BUILDKIT=0 /usr/bin/docker build -q --network=host -t "$1" "$context" >"$LOGS/image-$5.log" 2>&1 || {
+		tail -20 "$LOGS/image-$5.log" >&2
+		die "the image $1 was not made"
 	}
 	rm -rf "$context"
+}
+
+hadoop() { jars apache/hadoop:3.4.1 hdfs.sh hdfs hadoop.sh hdfs; }
+kafka() { jars apache/kafka:3.9.2 kafka.sh kafka-3.9.2 kafka.sh kafka; }
+
+versitygw() {
+	have versity/versitygw:v1.8.0 && return 0
+	"$ROOT/e2e/services/s3.sh" fetch
+	local root
+	root=$(mktemp -d)
+	mkdir -p "$root"/{tmp,usr/local/bin}
+	chmod 1777 "$root/tmp"
+	cp "${MILLRACE_E2E_HOME:-$HOME/.cache/millrace-e2e}/s3/versitygw-v1.8.0" "$root/usr/local/bin/versitygw"
+	tar -C "$root" --owner=0 --group=0 --numeric-owner -c . |
+		/usr/bin/docker import -c 'ENTRYPOINT ["/usr/local/bin/versitygw"]' - versity/versitygw:v1.8.0 >/dev/null
+	rm -rf "$root"
 }
 
 for image in "$@"; do "$image"; done

@@ -141,9 +141,14 @@ func (p *project) compose(args ...string) string {
 // lines are those of the files in a directory of a volume, sorted, without those that are there again.
 func (p *project) lines(volume, dir string) []string {
 	p.t.Helper()
-	out := run(p.t, docker, "run", "--rm", "--network", "none", "-v", p.name+"_"+volume+":/v:ro", "busybox:1.37", "sh", "-c",
+	return sorted(p.text(volume, dir))
+}
+
+// text is what the files in a directory of a volume hold.
+func (p *project) text(volume, dir string) string {
+	p.t.Helper()
+	return run(p.t, docker, "run", "--rm", "--network", "none", "-v", p.name+"_"+volume+":/v:ro", "busybox:1.37", "sh", "-c",
 		fmt.Sprintf("cat /v/%s/* 2>/dev/null || true", dir))
-	return sorted(out)
 }
 
 func sorted(text string) []string {

@@ -111,3 +111,36 @@ func TestComposeConsolidation(t *testing.T) {
 		}
 	}
 }
+
+// The first agent only writes into the topic that is the channel, the second only delivers from it; each is killed on the way.
+func TestComposeKafkaChannel(t *testing.T) {
+	long(t)
+	engine(t, "busybox", "millrace", "kafka")
+	t.Setenv("LINES", untilStopped)
+	p := start(t, "kafka-channel")
+	for _, service := range []string{"reader", "writer"} {
+		before := len(p.lines("reader", "files"))
+		eventually(t, "more lines", func() bool { return len(p.lines("reader", "files")) > before+lines/10 })
+		p.compose("kill", service)
+		p.compose("start", service)
+	}
+	are(t, "what the second has", p.stopped(), func() []string { return p.lines("reader", "files") })
+}
+
+// Every line is in an object once, although the agent is killed on the way.
+func TestComposeS3(t *testing.T) {
+	long(t)
+	engine(t, "busybox", "millrace", "versitygw")
+	t.Setenv("LINES", untilStopped)
+	p := start(t, "s3")
+	objects := func() []string {
+		out := strings.TrimSpace(p.text("objects", "logs/orders/*"))
+		all := strings.Split(out, "\n")
+		slices.Sort(all)
+		return all
+	}
+	eventually(t, "the first object", func() bool { return len(objects()) > lines/10 })
+	p.compose("kill", "agent")
+	p.compose("start", "agent")
+	are(t, "the objects", p.stopped(), objects)
+}
