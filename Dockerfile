@@ -34,9 +34,8 @@ COPY --from=bin /out/millrace /millrace
 COPY --from=base --chown=65532:65532 /home/nonroot /var/lib/millrace
 VOLUME ["/var/lib/millrace"]
 USER 65532:65532
-ENV MILLRACE_CONF_FILE=/etc/millrace/flume.conf \
-    MILLRACE_STATE_DIR=/var/lib/millrace \
-    HOME=/var/lib/millrace
+ENV HOME=/var/lib/millrace
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/millrace", "healthcheck"]
 ENTRYPOINT ["/millrace"]
-CMD ["agent", "--name", "a1"]
+# A variable MILLRACE_NAME goes before --name, and so on: a pod needs no arguments.
+CMD ["agent", "--name", "a1", "--conf-file", "/etc/millrace/flume.conf", "--state-dir", "/var/lib/millrace"]

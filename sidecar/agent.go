@@ -38,6 +38,7 @@ type agentOptions struct {
 	validateOnly          bool
 	monitor               monitorOptions
 	ignored               []string // Java's flags
+	overridden            []string // options that a variable goes before
 	confDir               string
 	noReload              bool
 	poll                  time.Duration
@@ -56,6 +57,7 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 		source: source{sys: sys}, ignored: ignored, adminAddr: defaultAdmin, drain: defaultDrain, logForm: "text",
 	}
 	f := newFlags(p, "agent")
+	f.service = true
 	o.source.flags(f)
 	f.String(&o.confDir, "conf", "c", "DIR", "Flume's configuration directory; nothing in it is used but by --conf-uri classpath:")
 	f.Bool(&o.noReload, "no-reload-conf", "", "do not read a changed configuration again, nor at SIGHUP")
@@ -79,7 +81,8 @@ func (p *Program) parseAgent(args []string) (o *agentOptions, code int, ok bool)
 	if code, ok := f.rest(); !ok {
 		return nil, code, false
 	}
-	o.adminGiven = f.given["admin"]
+	_, o.adminGiven = f.given["admin"]
+	o.overridden = f.overridden
 	var err error
 	if o.poll == 0 {
 		o.poll = defaultPoll
@@ -139,6 +142,9 @@ func (o *agentOptions) sayNotices(log *slog.Logger, c *conf.Agent) {
 	}
 	for _, a := range o.ignored {
 		log.Info("option has no effect: there is no Java here", "option", a)
+	}
+	for _, name := range o.overridden {
+		log.Info("option is overridden by the environment", "option", dashed(name), "variable", variable(name))
 	}
 	if o.confDir != "" {
 		if script := filepath.Join(o.confDir, "flume-env.sh"); exists(script) {

@@ -12,21 +12,25 @@ import (
 )
 
 // flags are the options of one command. Each may be given with one dash or two,
-// and has its default from the environment: --conf-file from MILLRACE_CONF_FILE.
+// or by the environment: --conf-file is MILLRACE_CONF_FILE.
 type flags struct {
 	p       *Program
 	command string
 	set     *flag.FlagSet
 	list    []option
-	refused []string // sentences on options that are Flume's and not in this version
-	given   map[string]bool
+	refused []string          // sentences on options that are Flume's and not in this version
+	given   map[string]string // by option, what it was last set to
+	// service: the environment goes before the command line, which is an image's where the
+	// environment is its user's. Otherwise somebody has typed the line, and it goes before.
+	service    bool
+	overridden []string // options of the line that a variable goes before, saying something else
 }
 
 // option is one option as usage shows it.
 type option struct{ name, short, arg, doc string }
 
 func newFlags(p *Program, command string) *flags {
-	f := &flags{p: p, command: command, set: flag.NewFlagSet(command, flag.ContinueOnError), given: map[string]bool{}}
+	f := &flags{p: p, command: command, set: flag.NewFlagSet(command, flag.ContinueOnError), given: map[string]string{}}
 	f.set.SetOutput(io.Discard)
 	return f
 }
@@ -34,7 +38,7 @@ func newFlags(p *Program, command string) *flags {
 // add registers an option under its names; arg is empty for a switch.
 func (f *flags) add(v flag.Value, name, short, arg, doc string) {
 	f.list = append(f.list, option{name, short, arg, doc})
-	noted := notedValue{v, func() { f.given[name] = true }}
+	noted := notedValue{v, func(text string) { f.given[name] = text }}
 	f.set.Var(noted, name, doc)
 	if short != "" {
 		f.set.Var(noted, short, doc)
@@ -44,11 +48,11 @@ func (f *flags) add(v flag.Value, name, short, arg, doc string) {
 // notedValue remembers that it was set.
 type notedValue struct {
 	flag.Value
-	note func()
+	note func(text string)
 }
 
 func (v notedValue) Set(text string) error {
-	v.note()
+	v.note(text)
 	return v.Value.Set(text)
 }
 
@@ -118,7 +122,7 @@ func (f *flags) List(p *[]string, name, short, arg, doc string) {
 
 type listValue struct {
 	p     *[]string
-	stale bool // what is there came from the environment
+	stale bool // what comes next takes the place of what is there
 }
 
 func (v *listValue) String() string { return "" }
@@ -157,12 +161,19 @@ func variable(name string) string {
 	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// parse reads the environment, then args. On ok the command goes on; otherwise code is the exit code, and all is said.
+// parse reads the environment and args. On ok the command goes on; otherwise code is the exit code, and all is said.
 func (f *flags) parse(args []string) (code int, ok bool) {
-	if err := f.environment(); err != nil {
-		return f.wrong(err.Error()), false
+	if !f.service {
+		if err := f.environment(); err != nil {
+			return f.wrong(err.Error()), false
+		}
 	}
 	err := f.set.Parse(args)
+	if err == nil && f.service {
+		if err := f.environment(); err != nil {
+			return f.wrong(err.Error()), false
+		}
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		f.usage(f.p.Stdout)
@@ -189,7 +200,10 @@ func (f *flags) environment() error {
 		values := []string{text}
 		list, isList := f.set.Lookup(o.name).Value.(notedValue).Value.(*listValue)
 		if isList {
-			values = strings.Split(text, ":")
+			values, list.stale = strings.Split(text, ":"), true
+		}
+		if line, given := f.given[o.name]; given && line != text {
+			f.overridden = append(f.overridden, o.name)
 		}
 		for _, v := range values {
 			if err := f.set.Set(o.name, v); err != nil {

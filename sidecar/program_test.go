@@ -3,10 +3,15 @@ package sidecar
 import (
 	"encoding/json"
 	"flag"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/core/conf"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -75,7 +80,9 @@ func TestCommandLine(t *testing.T) {
 
 		{"all from the environment", "agent --validate-only", map[string]string{"MILLRACE_CONF_FILE": good, "MILLRACE_NAME": "a1"}, exitOK, ""},
 		{"several files from the environment", "agent --validate-only", map[string]string{"MILLRACE_CONF_FILE": good + ":" + doubtful}, exitOK, "doubtful.conf:11"},
-		{"the line before the environment", "agent --validate-only -f " + good, map[string]string{"MILLRACE_CONF_FILE": "/nowhere"}, exitOK, ""},
+		{"the environment before an image's line", "agent --validate-only -n a9 -f /nowhere", map[string]string{"MILLRACE_CONF_FILE": good, "MILLRACE_NAME": "a1"}, exitOK, ""},
+		{"several files before several", "agent --validate-only -f /nowhere -f /there", map[string]string{"MILLRACE_CONF_FILE": good + ":" + doubtful}, exitOK, "doubtful.conf:11"},
+		{"a line that somebody typed before the environment", "validate -f " + good, map[string]string{"MILLRACE_CONF_FILE": "/nowhere"}, exitOK, "valid"},
 		{"a switch from the environment", "agent -f " + good, map[string]string{"MILLRACE_VALIDATE_ONLY": "true"}, exitOK, ""},
 		{"a bad value from the environment", "agent -f " + good, map[string]string{"MILLRACE_DRAIN_TIMEOUT": "soon"}, exitUsage, "MILLRACE_DRAIN_TIMEOUT"},
 		{"other people's variables", "agent --validate-only -f " + good, map[string]string{"MILLRACE_SERVICE_HOST": "10.0.0.1", "MILLRACE_PORT": "tcp://10.0.0.1:1"}, exitOK, ""},
@@ -159,5 +166,19 @@ func TestValidateGolden(t *testing.T) {
 				t.Errorf("%v %+v", err, v)
 			}
 		}
+	}
+}
+
+func TestOverriddenOptions(t *testing.T) {
+	env := map[string]string{"MILLRACE_NAME": "a1", "MILLRACE_ADMIN": "off", "MILLRACE_CONF_FILE": "a.conf:b.conf"}
+	p := Program{Env: lookup(env), Stdout: io.Discard, Stderr: io.Discard}
+	o, _, ok := p.parseAgent(strings.Fields("--name a9 --admin off -f c.conf"))
+	if !ok || !slices.Equal(o.overridden, []string{"conf-file", "name"}) || !slices.Equal(o.files, []string{"a.conf", "b.conf"}) {
+		t.Fatalf("%v %+v", ok, o)
+	}
+	var said strings.Builder
+	o.sayNotices(newLog(&said, "text", slog.LevelInfo), new(conf.Agent))
+	if !strings.Contains(said.String(), "option=--name variable=MILLRACE_NAME") {
+		t.Error(said.String())
 	}
 }

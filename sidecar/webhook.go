@@ -37,6 +37,7 @@ func (p *Program) parseWebhook(args []string) (o *webhookOptions, code int, ok b
 		configuration: "millrace-webhook", account: webhook.AccountDir, look: time.Minute, grace: 10 * time.Second, logForm: "text",
 	}
 	f := newFlags(p, "webhook")
+	f.service = true
 	f.String(&o.listen, "listen", "", "ADDR", "where reviews are taken, by HTTPS at /mutate (default :9443)")
 	f.String(&o.status, "status", "", "ADDR", "where /healthz, /readyz and /metrics are, by HTTP (default :9701)")
 	f.String(&o.certFile, "tls-cert", "", "FILE", "the certificate, PEM; read again when it changes (default: self-made)")

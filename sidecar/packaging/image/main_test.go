@@ -101,7 +101,7 @@ func TestImage(t *testing.T) {
 		at(manifest.Config, &config)
 		c := config.Config
 		if config.Architecture != m.Platform.Architecture || c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/millrace"}) ||
-			!slices.Contains(c.Env, "MILLRACE_CONF_FILE=/etc/millrace/flume.conf") || c.Labels["org.opencontainers.image.version"] != "1.2.3" ||
+			!slices.Equal(c.Cmd, []string{"agent", "--name", "a1", "--conf-file", "/etc/millrace/flume.conf", "--state-dir", "/var/lib/millrace"}) || !slices.Contains(c.Env, "HOME=/var/lib/millrace") || c.Labels["org.opencontainers.image.version"] != "1.2.3" ||
 			c.Labels["org.opencontainers.image.licenses"] != "Apache-2.0" || c.Healthcheck == nil || c.Healthcheck.Interval != 10*time.Second ||
 			!slices.Equal(c.Healthcheck.Test, []string{"CMD", "/millrace", "healthcheck"}) {
 			t.Errorf("%+v", config)
