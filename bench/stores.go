@@ -59,10 +59,11 @@ a1.sinks.k.s3.batchSize = 1000
 const (
 	batchLines = 1000 // of the bare loops, as of the sinks
 	files      = 4    // that a sink makes
+	blockSize  = 128 << 20
 )
 
 func (s *stage) storeRows() []row {
-	few := &stage{dir: filepath.Join(s.dir, "stores"), bin: s.bin, events: min(s.events, 1_000_000) / files * files, peers: s.peers}
+	few := &stage{dir: filepath.Join(s.dir, "stores"), bin: s.bin, events: min(s.events, 4_000_000) / files * files, peers: s.peers}
 	kafka, hdfs, store := topics(s.server(few, "kafka.sh", 19300)), s.server(few, "hdfs.sh", 19320), s.server(few, "s3.sh", 19340)
 	lib := filepath.Join(e2eHome(), "lib")
 	rows := []row{
@@ -93,7 +94,7 @@ func (s *stage) storeRows() []row {
 func (s *stage) server(few *stage, script string, port int) func() (int, error) {
 	run := func(args ...string) error {
 		cmd := exec.Command("bash", append([]string{filepath.Join("e2e", "services", script)}, args...)...)
-		cmd.Env = append(os.Environ(), "MILLRACE_E2E_RUN="+filepath.Join(s.dir, "services"))
+		cmd.Env = append(os.Environ(), "MILLRACE_E2E_RUN="+filepath.Join(s.dir, "services"), fmt.Sprint("HDFS_BLOCK=", blockSize))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s %s: %w: %s", script, strings.Join(args, " "), err, out)
@@ -217,7 +218,7 @@ func bareHDFS(port int, lines *bufio.Reader) error {
 	}
 	defer c.Close()
 	_ = c.Remove("/bare") // of the round before
-	w, err := c.CreateFile("/bare", 1, 128<<20, 0o644)
+	w, err := c.CreateFile("/bare", 1, blockSize, 0o644)
 	if err != nil {
 		return err
 	}

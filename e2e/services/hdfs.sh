@@ -14,6 +14,7 @@
 # At start: HDFS_HA=1 makes it the name service "ha" of two NameNodes (PORT, PORT+2) that share their edits through a JournalNode; nn1 is active.
 # HDFS_KRB=NAME asks for Kerberos, by the KDC that krb.sh has started as NAME, and HDFS_PROTECTION=authentication|integrity|privacy protects transfers.
 # HDFS_REPORT=MS is how long a DataNode keeps to itself what it has got; none by default.
+# HDFS_BLOCK=BYTES is the size of blocks; 1 MiB by default, and 128 MiB is Hadoop's.
 # HDFS_LEASE=SECONDS is when the NameNode itself finishes the files of a writer that is silent; the 20 minutes are Hadoop's.
 #
 # HADOOP_CONF_DIR for clients is $MILLRACE_E2E_RUN/hdfs-NAME/conf-cli. WebHDFS answers at PORT+1, without Kerberos.
@@ -57,7 +58,7 @@ DEFAULT"
     fi
     prop dfs.namenode.rpc-bind-host 127.0.0.1
     prop dfs.namenode.datanode.registration.ip-hostname-check false
-    prop dfs.namenode.fs-limits.min-block-size 4096; prop dfs.blocksize 1048576 # several blocks even in a small test
+    prop dfs.namenode.fs-limits.min-block-size 4096; prop dfs.blocksize "${HDFS_BLOCK:-1048576}" # several blocks even in a small test
     prop dfs.namenode.safemode.extension 0; prop dfs.namenode.handler.count 4; prop dfs.heartbeat.interval 1
     prop dfs.namenode.heartbeat.recheck-interval 2000; prop dfs.namenode.stale.datanode.interval 4000
     prop dfs.namenode.redundancy.interval.seconds 1s; prop dfs.datanode.scan.period.hours -1
