@@ -97,16 +97,30 @@ func throughKafka(t *testing.T, brokers int, dying []int) {
 
 // TestKafkaLogins: every kind of login and of TLS, each with another codec.
 func TestKafkaLogins(t *testing.T) {
+	daemon(t, nil, "krb.sh", "start", "kafka", port(t))
+	t.Setenv("KAFKA_KRB", "kafka")
+	krb := filepath.Join(runDir(), "krb-kafka")
 	base := kafka(t, 1)
-	const scram, plain = "org.apache.kafka.common.security.scram.ScramLoginModule", "org.apache.kafka.common.security.plain.PlainLoginModule"
+	const (
+		apache = "org.apache.kafka.common.security."
+		alice  = ` required username="alice" password="alice-secret";`
+		scram  = apache + "scram.ScramLoginModule" + alice
+		plain  = apache + "plain.PlainLoginModule" + alice
+		token  = apache + `oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="alice";`
+	)
+	ticket := `com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true serviceName="kafka" principal="flume/localhost@EXAMPLE.TEST" keyTab="` +
+		filepath.Join(krb, "flume.keytab") + `";`
 	for i, c := range []struct {
-		protocol, mechanism, module, codec string
-		port                               int
+		protocol, mechanism, jaas, codec string
+		port                             int
 	}{
 		{"SASL_SSL", "SCRAM-SHA-512", scram, "gzip", base + 1},
 		{"SSL", "PLAIN", plain, "snappy", base + 2},
 		{"SASL_PLAINTEXT", "PLAIN", plain, "lz4", base + 3},
 		{"SASL_PLAINTEXT", "SCRAM-SHA-256", scram, "zstd", base + 3},
+		{"SASL_PLAINTEXT", "GSSAPI", ticket, "none", base + 3},
+		{"SASL_SSL", "GSSAPI", ticket, "none", base + 1},
+		{"SASL_SSL", "OAUTHBEARER", token, "none", base + 1},
 	} {
 		t.Run(c.protocol+" "+c.mechanism, func(t *testing.T) {
 			dir := workDir(t)
@@ -114,7 +128,7 @@ func TestKafkaLogins(t *testing.T) {
 			must(t, os.MkdirAll(out, 0o755))
 			env := vars{
 				"E2E_LINES": port(t), "E2E_KAFKA": fmt.Sprint(c.port), "E2E_TOPIC": fmt.Sprint("login", i), "E2E_CODEC": c.codec, "E2E_CERTS": certs(),
-				"E2E_PROTOCOL": c.protocol, "E2E_MECHANISM": c.mechanism, "E2E_JAAS": c.module + ` required username="alice" password="alice-secret";`,
+				"E2E_PROTOCOL": c.protocol, "E2E_MECHANISM": c.mechanism, "E2E_JAAS": c.jaas, "E2E_KRB5": filepath.Join(krb, "krb5.conf"),
 			}
 			a := newAgent(t, dir, "kafka-login.conf", env).start()
 			want := lines("app", 50)

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -87,7 +88,10 @@ func appendTo(t *testing.T, path, text string) {
 	must(t, f.Close())
 }
 
-// port returns one that is free for TCP and UDP on the loopback.
+// ports are those that port has returned: the system may give one again before its user listens.
+var ports sync.Map
+
+// port returns one that is free for TCP and UDP on the loopback, and that no test was given before.
 func port(t *testing.T) string {
 	t.Helper()
 	for {
@@ -96,8 +100,11 @@ func port(t *testing.T) string {
 		_, text, _ := net.SplitHostPort(l.Addr().String())
 		u, err := net.ListenPacket("udp", l.Addr().String())
 		l.Close()
-		if err == nil {
-			u.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		if _, given := ports.LoadOrStore(text, true); !given {
 			return text
 		}
 	}

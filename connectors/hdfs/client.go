@@ -3,27 +3,24 @@ package hdfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	hadoop "github.com/colinmarc/hdfs/v2"
 	krbclient "github.com/jcmturner/gokrb5/v8/client"
-	krbconfig "github.com/jcmturner/gokrb5/v8/config"
-	"github.com/jcmturner/gokrb5/v8/keytab"
+
+	"github.com/millrace/millrace/connectors/internal/kerberos"
 )
 
 // access says who the sink is for HDFS.
 type access struct {
-	principal, keytab string
-	nameNode          string // its principal
-	proxyUser         string // to act for; empty: oneself
-	krb5              string // krb5.conf
+	login     kerberos.Login
+	nameNode  string // its principal
+	proxyUser string // to act for; empty: oneself
 }
 
 // cluster is HDFS through github.com/colinmarc/hdfs.
@@ -68,8 +65,8 @@ func (s *sink) dialCluster() (fileSystem, error) {
 	wanted := o.KerberosClient != nil
 	o.KerberosClient = nil
 	switch {
-	case s.access.principal != "":
-		if f.krb, err = s.access.login(); err != nil {
+	case s.access.login.Principal != "":
+		if f.krb, err = s.access.login.Client(); err != nil {
 			return nil, err
 		}
 		o.KerberosClient = f.krb
@@ -100,35 +97,6 @@ func (s *sink) dialCluster() (fileSystem, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// login takes a ticket with the key table. The client renews it by itself.
-func (a *access) login() (*krbclient.Client, error) {
-	cfg, err := krbconfig.Load(a.krb5)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", a.krb5, err)
-	}
-	kt, err := keytab.Load(a.keytab)
-	if err != nil {
-		return nil, fmt.Errorf("read keytab %s: %w", a.keytab, err)
-	}
-	name, realm, _ := strings.Cut(a.principal, "@")
-	if realm == "" {
-		realm = cfg.LibDefaults.DefaultRealm
-	}
-	if service, ok := strings.CutSuffix(name, "/_HOST"); ok {
-		host, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("find the host's name: %w", err)
-		}
-		name = service + "/" + strings.ToLower(host)
-	}
-	c := krbclient.NewWithKeytab(name, realm, kt, cfg, krbclient.DisablePAFXFAST(true))
-	if err := c.Login(); err != nil {
-		c.Destroy()
-		return nil, fmt.Errorf("log in as %s: %w", a.principal, err)
-	}
-	return c, nil
 }
 
 // user is whom HDFS believes to see where it does not ask for Kerberos.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/filetype"
+	"github.com/millrace/millrace/connectors/internal/kerberos"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
@@ -96,10 +97,10 @@ func (s *sink) Keys(k *conf.Keys) {
 	k.Int(&s.tries, "hdfs.closeTries", math.MaxInt32, "How often it is tried to finish a file whose writer has failed, and to rename one; 0: endlessly.")
 	k.Seconds(&s.retryInterval, "hdfs.retryInterval", 180*time.Second, "The longest pause between these tries, which begin with 1 s; 0: one try.")
 	s.target.Clock.Keys(k, "hdfs.")
-	k.String(&s.access.principal, "hdfs.kerberosPrincipal", "", "Who to be for Kerberos: name@REALM or name/_HOST@REALM.")
-	k.String(&s.access.keytab, "hdfs.kerberosKeytab", "", "File with the key of the principal.")
+	k.String(&s.access.login.Principal, "hdfs.kerberosPrincipal", "", "Who to be for Kerberos: name@REALM or name/_HOST@REALM.")
+	k.String(&s.access.login.Keytab, "hdfs.kerberosKeytab", "", "File with the key of the principal.")
 	k.String(&s.access.nameNode, "hdfs.nameNodePrincipal", "", "The name node's principal, such as nn/_HOST; Hadoop's dfs.namenode.kerberos.principal by default.")
-	k.String(&s.access.krb5, "hdfs.krb5Conf", "/etc/krb5.conf", "Kerberos's configuration.")
+	k.String(&s.access.login.Conf, "hdfs.krb5Conf", kerberos.DefaultConf, "Kerberos's configuration.")
 	k.String(&s.access.proxyUser, "hdfs.proxyUser", "", "User to write as; with Kerberos, Hadoop's hadoop.proxyuser keys must let the principal.")
 	k.String(&s.hadoopDir, "hdfs.hadoopConfDir", "", "Directory of Hadoop's core-site.xml and hdfs-site.xml; HADOOP_CONF_DIR by default.")
 	k.Bool(&s.hostNames, "hdfs.useDatanodeHostname", false, "Connect to data nodes by their names and not their addresses.")
@@ -131,7 +132,7 @@ func (s *sink) check(r *conf.Report) {
 			r.Error(key, "%q is not a part of a file's name in HDFS", text)
 		}
 	}
-	if (s.access.principal == "") != (s.access.keytab == "") {
+	if (s.access.login.Principal == "") != (s.access.login.Keytab == "") {
 		r.Error("hdfs.kerberosPrincipal", "goes with hdfs.kerberosKeytab")
 	}
 }
@@ -153,8 +154,8 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	default:
 		dial = s.dialCluster
 	}
-	if s.access.keytab != "" {
-		f, err := env.FS.OpenFile(filepath.Clean(s.access.keytab), 0, 0)
+	if s.access.login.Keytab != "" {
+		f, err := env.FS.OpenFile(filepath.Clean(s.access.login.Keytab), 0, 0)
 		if err != nil {
 			return fmt.Errorf("read keytab: %w", err)
 		}

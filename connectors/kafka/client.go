@@ -353,4 +353,7 @@ func (c *client) close() {
 		l.close()
 		<-l.turn
 	}
+	if g, ok := c.sasl.(*gssapi); ok {
+		g.end()
+	}
 }

@@ -205,7 +205,7 @@ func TestUnpackIsBounded(t *testing.T) {
 }
 
 func TestJAAS(t *testing.T) {
-	const plain, scram = "org.apache.kafka.common.security.plain.PlainLoginModule", "org.apache.kafka.common.security.scram.ScramLoginModule"
+	plain, scram, krb5, bearer := logins["PLAIN"], logins["SCRAM-SHA-512"], logins["GSSAPI"], logins["OAUTHBEARER"]
 	for _, c := range []struct{ mechanism, text, want string }{
 		{"PLAIN", plain + ` required username="alice" password="a \"b\" ;=";`, ""},
 		{"SCRAM-SHA-512", "  " + scram + "\n required\n username='alice'\n password=secret ;", ""},
@@ -217,9 +217,18 @@ func TestJAAS(t *testing.T) {
 		{"PLAIN", plain + ` required username="alice" password;`, "key=value"},
 		{"PLAIN", plain + ` required username="alice";`, "lacks"},
 		{"PLAIN", ``, "not a login module"},
-		{"GSSAPI", ``, "not supported"},
+		{"GSSAPI", krb5 + ` required useKeyTab=true storeKey=true keyTab="/k" principal="flume/h@R" serviceName="kafka";`, ""},
+		{"GSSAPI", `com.ibm.security.auth.module.Krb5LoginModule required keyTab="file:///k" principal="flume/h@R" serviceName="kafka";`, ""},
+		{"GSSAPI", krb5 + ` required useTicketCache=true serviceName="kafka";`, ""},
+		{"GSSAPI", krb5 + ` required keyTab="/k" principal="flume/h@R";`, "sasl.kerberos.service.name"},
+		{"GSSAPI", krb5 + ` required principal="flume/h@R" serviceName="kafka";`, "lacks keyTab"},
+		{"GSSAPI", krb5 + ` required keyTab="/k" serviceName="kafka";`, "lacks principal"},
+		{"GSSAPI", plain + ` required username="alice" password="x";`, "wants com.sun.security.auth.module.Krb5LoginModule"},
+		{"OAUTHBEARER", bearer + ` required unsecuredLoginStringClaim_sub="alice";`, ""},
+		{"OAUTHBEARER", bearer + ` required ;`, "lacks unsecuredLoginStringClaim_sub"},
+		{"OAUTHBEARER", bearer + ` required unsecuredLoginStringClaim_sub="alice" extension_auth="x";`, "not the name of an extension"},
 	} {
-		m, err := mechanism(c.mechanism, c.text)
+		m, err := (&connection{mechanism: c.mechanism, jaas: c.text}).login()
 		if c.want == "" && (err != nil || m.Name() != c.mechanism) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.text, err, c.want)
 		}

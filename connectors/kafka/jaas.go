@@ -1,48 +1,107 @@
 package kafka
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/millrace/millrace/connectors/internal/kerberos"
 )
 
-// unsupported reports whether a mechanism of Java's is not spoken here.
-func unsupported(mechanism string) bool {
-	switch mechanism {
-	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
-		return false
-	}
-	return true
+// logins are the values of sasl.mechanism, with the login module of Java's that goes with each.
+var logins = map[string]string{
+	"PLAIN":         "org.apache.kafka.common.security.plain.PlainLoginModule",
+	"SCRAM-SHA-256": scramModule,
+	"SCRAM-SHA-512": scramModule,
+	"GSSAPI":        "com.sun.security.auth.module.Krb5LoginModule",
+	"OAUTHBEARER":   "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule",
 }
 
-// mechanism makes a login of sasl.mechanism and sasl.jaas.config.
-func mechanism(name, jaas string) (sasl.Mechanism, error) {
-	if unsupported(name) {
-		return nil, fmt.Errorf("%q is not supported here: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are", name)
-	}
-	module, options, err := readJAAS(jaas)
+const scramModule = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
+// login makes what is said to a broker of sasl.mechanism and sasl.jaas.config.
+func (c *connection) login() (sasl.Mechanism, error) {
+	module, options, err := readJAAS(c.jaas)
 	if err != nil {
 		return nil, err
 	}
-	wants := map[bool]string{true: "PlainLoginModule", false: "ScramLoginModule"}[name == "PLAIN"]
-	if !strings.HasSuffix(module, "."+wants) {
-		return nil, fmt.Errorf("is for %s, and sasl.mechanism %s wants org.apache.kafka.common.security's %s", module, name, wants)
+	want := logins[c.mechanism]
+	if bare := module[strings.LastIndexByte(module, '.')+1:]; !strings.HasSuffix(want, "."+bare) {
+		return nil, fmt.Errorf("is for %s, and sasl.mechanism %s wants %s", module, c.mechanism, want)
+	}
+	switch c.mechanism {
+	case "GSSAPI":
+		return c.kerberos(options)
+	case "OAUTHBEARER":
+		return c.bearer(options)
 	}
 	user, password := options["username"], options["password"]
 	if user == "" || password == "" {
 		return nil, errors.New("lacks username or password")
 	}
-	switch name {
+	switch c.mechanism {
 	case "PLAIN":
 		return plain.Mechanism{Username: user, Password: password}, nil
 	case "SCRAM-SHA-256":
 		return scram.Mechanism(scram.SHA256, user, password)
 	}
 	return scram.Mechanism(scram.SHA512, user, password)
+}
+
+// kerberos makes the login of Krb5LoginModule's options.
+func (c *connection) kerberos(options map[string]string) (sasl.Mechanism, error) {
+	g := &gssapi{service: cmp.Or(c.service, options["serviceName"]), login: kerberos.Login{Principal: options["principal"], Conf: c.krb5}}
+	keytab := strings.TrimPrefix(strings.TrimPrefix(options["keyTab"], "file://"), "FILE:")
+	switch {
+	case g.service == "":
+		return nil, fmt.Errorf("the brokers' service name is required: %ssasl.kerberos.service.name, which is mostly kafka", c.prefix)
+	case options["useTicketCache"] == "true":
+		g.login.Cache = strings.TrimPrefix(cmp.Or(options["ticketCache"], kerberos.DefaultCache()), "FILE:")
+	case keytab == "":
+		return nil, errors.New("lacks keyTab, or useTicketCache=true: nobody can be asked for a password")
+	case g.login.Principal == "":
+		return nil, errors.New("lacks principal")
+	default:
+		g.login.Keytab = keytab
+	}
+	return g, nil
+}
+
+// bearer makes the login of OAuthBearerLoginModule's options.
+func (c *connection) bearer(options map[string]string) (sasl.Mechanism, error) {
+	o := &oauth{
+		endpoint: c.tokens, id: cmp.Or(c.oauthID, options["clientId"]), secret: cmp.Or(c.oauthSecret, options["clientSecret"]), scope: cmp.Or(c.scope, options["scope"]),
+		claims: map[string]string{}, extensions: map[string]string{}, lifetime: time.Hour, now: time.Now,
+	}
+	for name, value := range options {
+		if to, ok := strings.CutPrefix(name, "unsecuredLoginStringClaim_"); ok {
+			o.claims[to] = value
+		}
+		for _, prefix := range []string{"extension_", "unsecuredLoginExtension_"} {
+			if to, ok := strings.CutPrefix(name, prefix); ok {
+				if to == "auth" || strings.ContainsAny(to, "\x01=") || strings.ContainsRune(value, 1) {
+					return nil, fmt.Errorf("has %s, which is not the name of an extension", name)
+				}
+				o.extensions[to] = value
+			}
+		}
+	}
+	web := strings.HasPrefix(o.endpoint, "http://") || strings.HasPrefix(o.endpoint, "https://")
+	switch {
+	case o.endpoint == "" && len(o.claims) == 0:
+		return nil, fmt.Errorf("lacks unsecuredLoginStringClaim_sub; or say in %ssasl.oauthbearer.token.endpoint.url where tokens come from", c.prefix)
+	case web && (o.id == "" || o.secret == ""):
+		return nil, errors.New("lacks clientId or clientSecret, which the endpoint wants")
+	case o.endpoint != "" && !web && !strings.HasPrefix(o.endpoint, "file:///"):
+		return nil, fmt.Errorf("goes with %ssasl.oauthbearer.token.endpoint.url, which is neither http, https nor file:///", c.prefix)
+	}
+	return o, nil
 }
 
 // readJAAS reads one login module as in a JAAS file: its class, a flag, options

@@ -3,13 +3,16 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
 
+	"github.com/millrace/millrace/connectors/internal/kerberos"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -18,18 +21,23 @@ import (
 // connection are the properties that all of Kafka's Java clients have, as the
 // keys below kafka.producer. or kafka.consumer. say them.
 type connection struct {
-	prefix    string
-	servers   []string
-	clientID  string
-	protocol  string
-	mechanism string
-	jaas      string
-	tls       tlsconf.Client
-	setup     time.Duration
-	request   time.Duration
-	backoff   time.Duration
-	metadata  time.Duration
-	rest      map[string]string // what no key claims
+	prefix                      string
+	servers                     []string
+	clientID                    string
+	protocol                    string
+	mechanism                   string
+	jaas                        string
+	service                     string // Kerberos's name of the brokers
+	krb5                        string // krb5.conf
+	tokens                      string // where tokens come from
+	callback                    string
+	oauthID, oauthSecret, scope string
+	tls                         tlsconf.Client
+	setup                       time.Duration
+	request                     time.Duration
+	backoff                     time.Duration
+	metadata                    time.Duration
+	rest                        map[string]string // what no key claims
 
 	auth sasl.Mechanism // made by check
 }
@@ -68,13 +76,36 @@ var inert = []struct{ name, why string }{
 	{"metadata.recovery.rebootstrap.trigger.ms", "has no effect: bootstrap servers are always asked again"},
 	{"security.providers", "has no effect: there is no Java here"},
 	{"sasl.client.callback.handler.class", "has no effect: user and password are those of sasl.jaas.config"},
+	{"sasl.kerberos.kinit.cmd", tickets},
+	{"sasl.kerberos.min.time.before.relogin", tickets},
+	{"sasl.kerberos.ticket.renew.jitter", tickets},
+	{"sasl.kerberos.ticket.renew.window.factor", tickets},
+	{"sasl.login.refresh.window.factor", tokens},
+	{"sasl.login.refresh.window.jitter", tokens},
+	{"sasl.login.refresh.min.period.seconds", tokens},
+	{"sasl.login.refresh.buffer.seconds", tokens},
+	{"sasl.login.connect.timeout.ms", tokens},
+	{"sasl.login.read.timeout.ms", tokens},
+	{"sasl.login.retry.backoff.ms", pauses},
+	{"sasl.login.retry.backoff.max.ms", pauses},
+	{"sasl.oauthbearer.scope.claim.name", claims},
+	{"sasl.oauthbearer.sub.claim.name", claims},
 }
 
 const (
 	serializers = "has no effect: a key is text and a value the event's bytes, as in Flume"
 	buffers     = "has no effect: the system sizes the buffers of sockets"
 	pauses      = "has no effect: pauses begin with retry.backoff.ms and grow to a second"
+	tickets     = "has no effect: a ticket is renewed in time, and a new one is got where that fails"
+	tokens      = "has no effect: a token is got when a connection is made and the one before is near its end, within socket.connection.setup.timeout.ms"
+	claims      = "has no effect: the broker reads what is in the token"
 	reporters   = "has no effect: the agent has metrics of its own"
+)
+
+// Kafka's own handler of logins with tokens, since 3.4 and before.
+const (
+	bearerHandler       = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler"
+	bearerHandlerBefore = "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler"
 )
 
 // serversKey binds the brokers, of which there is one list for all connections of a component.
@@ -103,9 +134,19 @@ func (c *connection) keys(k *conf.Keys, prefix string) {
 	k.String(&c.clientID, p("client.id"), "", "Name by which brokers log this client and limit it; absent: millrace and the component's name.")
 	k.String(&c.protocol, p("security.protocol"), plaintext, "TLS with SSL and SASL_SSL, a login with SASL_PLAINTEXT and SASL_SSL.").
 		Must(conf.OneOf(plaintext, ssl, saslPlaintext, saslSSL))
-	k.String(&c.mechanism, p("sasl.mechanism"), "GSSAPI", "Kind of login: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Java's default, Kerberos, is not supported.")
+	k.String(&c.mechanism, p("sasl.mechanism"), "GSSAPI", "Kind of login: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, GSSAPI (Kerberos) or OAUTHBEARER.").
+		Must(conf.OneOf(slices.Sorted(maps.Keys(logins))...))
 	k.String(&c.jaas, p("sasl.jaas.config"), "",
-		"User and password, as Java writes them: org.apache.kafka.common.security.scram.ScramLoginModule required username=\"…\" password=\"…\";").Secret()
+		"Who to be, as Java writes it: org.apache.kafka.common.security.scram.ScramLoginModule required username=\"…\" password=\"…\"; for Kerberos "+
+			"com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true keyTab=\"…\" principal=\"…\";").Secret()
+	k.String(&c.service, p("sasl.kerberos.service.name"), "", "Kerberos's name of the brokers, mostly kafka; serviceName in sasl.jaas.config does as well.")
+	k.String(&c.krb5, p("sasl.kerberos.krb5.conf"), kerberos.DefaultConf, "Kerberos's configuration, which Java is told by java.security.krb5.conf.")
+	k.String(&c.tokens, p("sasl.oauthbearer.token.endpoint.url"), "",
+		"Where tokens come from, by the client's id and secret; or a file that another program keeps fresh: file:///….")
+	k.String(&c.oauthID, p("sasl.oauthbearer.client.credentials.client.id"), "", "The client's id for it; clientId in sasl.jaas.config does as well.")
+	k.String(&c.oauthSecret, p("sasl.oauthbearer.client.credentials.client.secret"), "", "And its secret; clientSecret does as well.").Secret()
+	k.String(&c.scope, p("sasl.oauthbearer.scope"), "", "What the token is to be good for; scope does as well.")
+	k.String(&c.callback, p("sasl.login.callback.handler.class"), "", "Only Kafka's own OAuthBearerLoginCallbackHandler: others are Java code.").Must(conf.OneOf("", bearerHandler, bearerHandlerBefore))
 	tlsconf.JavaKeys(k, &c.tls, prefix)
 	k.Millis(&c.setup, p("socket.connection.setup.timeout.ms"), 10*time.Second, "How long a connection may take to be made, TLS and login included.").Must(conf.Min(1))
 	k.Millis(&c.request, p("request.timeout.ms"), 30*time.Second, "How long a broker may take to answer.").Must(conf.Min(1))
@@ -125,9 +166,9 @@ var refused = []struct{ name, instead string }{
 	{"interceptor.classes", "is Java code, which is not run here: use an interceptor of the agent"},
 	{"config.providers.", "is Java code: use a config filter of the agent"},
 	{"group.instance.id", "members have no fixed names here: leave it out; a member that stops leaves its group at once"},
-	{"sasl.kerberos.", "Kerberos is not in this version yet: use SCRAM-SHA-512, or TLS with a client certificate"},
-	{"sasl.login.", "only PLAIN and SCRAM are spoken here"},
-	{"sasl.oauthbearer.", "only PLAIN and SCRAM are spoken here"},
+	{"sasl.login.class", "is Java code, which is not run here"},
+	{"sasl.oauthbearer.assertion.", "signed assertions are not made here: use a client's id and secret, or a file with the token"},
+	{"sasl.oauthbearer.jwt.", "is Java code: tokens come from sasl.oauthbearer.token.endpoint.url"},
 }
 
 // checkRest looks at what no key claims.
@@ -154,14 +195,11 @@ func (c *connection) check(r *conf.Report) {
 	switch {
 	case !login && r.IsSet(key):
 		r.Warn(key, "has no effect: security.protocol is neither SASL_PLAINTEXT nor SASL_SSL")
-	case login && c.jaas == "" && !unsupported(c.mechanism):
-		r.Error(key, "is required with security.protocol = %s; JAAS files of a JVM are not read here", c.protocol)
+	case login && c.jaas == "":
+		r.Error(key, "is required with security.protocol = %s and sasl.mechanism = %s: %s required …; JAAS files of a JVM are not read here", c.protocol, c.mechanism, logins[c.mechanism])
 	case login:
 		var err error
-		if c.auth, err = mechanism(c.mechanism, c.jaas); err != nil {
-			if unsupported(c.mechanism) {
-				key = c.prefix + "sasl.mechanism"
-			}
+		if c.auth, err = c.login(); err != nil {
 			r.Error(key, "%v", err)
 		}
 		if c.protocol == saslPlaintext && c.mechanism == "PLAIN" && !slices.ContainsFunc(c.servers, local) {
@@ -181,6 +219,13 @@ func (c *connection) client(env core.Env) (*client, error) {
 	secure, err := c.tls.Client(env)
 	if err != nil {
 		return nil, err
+	}
+	if g, ok := c.auth.(*gssapi); ok && g.login.Keytab != "" {
+		f, err := env.FS.OpenFile(filepath.Clean(g.login.Keytab), 0, 0)
+		if err != nil {
+			return nil, fmt.Errorf("read keytab: %w", err)
+		}
+		_ = f.Close() // nothing was written
 	}
 	id := c.clientID
 	if id == "" {

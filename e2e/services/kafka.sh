@@ -8,6 +8,7 @@
 #   kafka.sh tool CLASS [argument...]    a tool: topics, groups, or the name of a class
 #   kafka.sh stop NAME | log NAME | status | stop-all
 #
+# KAFKA_KRB=NAME lets in by Kerberos, too, by the KDC that krb.sh has started as NAME. Tokens need no signature.
 # KAFKA_VERSION=3.9.2 (4.3.1 too). Users alice / alice-secret and admin / admin-secret, for PLAIN and both SCRAMs.
 . "$(dirname "$0")/common.sh"
 V=${KAFKA_VERSION:-3.9.2}
@@ -29,7 +30,8 @@ advertised.listeners=PLAINTEXT://localhost:$p,SASL_SSL://localhost:$((p + 1)),SS
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN,OAUTHBEARER${KAFKA_KRB:+,GSSAPI}
+sasl.kerberos.service.name=kafka
 ssl.keystore.type=PEM
 ssl.keystore.location=$CERTS/server-pk8.pem
 ssl.truststore.type=PEM
@@ -56,6 +58,8 @@ X
       for m in scram-sha-256 scram-sha-512; do
         echo "listener.name.$proto.$m.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"
       done
+      echo "listener.name.$proto.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"admin\";"
+      [ -z "${KAFKA_KRB:-}" ] || echo "listener.name.$proto.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true keyTab=\"$RUN/krb-$KAFKA_KRB/service.keytab\" principal=\"kafka/localhost@EXAMPLE.TEST\";"
       echo "listener.name.$proto.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"alice-secret\" user_admin=\"admin-secret\";"
     done
   } >"$d/conf/server.properties"
@@ -70,7 +74,7 @@ X
 up() { # up NAME I
   local d="$RUN/kafka-$1-$2" x="kafka-$1-$2"
   [ -s "$d/conf/server.properties" ] || die "no such broker: $1 $2"
-  spawn "$x" java -Xms128m -Xmx${KAFKA_HEAP:-384m} $JVM_FAST -Djava.awt.headless=true -cp "$d/conf:$L/*" \
+  spawn "$x" java ${KAFKA_KRB:+-Djava.security.krb5.conf="$RUN/krb-$KAFKA_KRB/krb5.conf"} -Xms128m -Xmx${KAFKA_HEAP:-384m} $JVM_FAST -Djava.awt.headless=true -cp "$d/conf:$L/*" \
     -Dlog4j.configuration="file:$d/conf/log4j.properties" -Dlog4j2.configurationFile="$d/conf/log4j2.properties" kafka.Kafka "$d/conf/server.properties"
 }
 ready() { wait_log "kafka-$1-$2" 'Kafka Server started' 90; }

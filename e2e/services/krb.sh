@@ -5,7 +5,7 @@
 #   krb.sh start NAME PORT        the realm EXAMPLE.TEST, answering at 127.0.0.1:PORT
 #   krb.sh stop NAME | log NAME | status | stop-all
 #
-# In $MILLRACE_E2E_RUN/krb-NAME are krb5.conf, service.keytab (nn, dn, HTTP /localhost), flume.keytab (flume/localhost) and other.keytab
+# In $MILLRACE_E2E_RUN/krb-NAME are krb5.conf, service.keytab (nn, dn, HTTP, kafka /localhost), flume.keytab (flume/localhost) and other.keytab
 # (an old key of flume/localhost). KRB_LIFETIME=1h is how long a ticket is good.
 . "$(dirname "$0")/common.sh"
 PATH="$PATH:/usr/sbin:/sbin"
@@ -51,8 +51,8 @@ X
   export KRB5_CONFIG="$D/krb5.conf" KRB5_KDC_PROFILE="$D/kdc.conf"
   if [ ! -e "$D/principal" ]; then
     { kdb5_util create -s -r "$R" -P masterpw
-      { for p in nn dn HTTP flume; do echo "addprinc -randkey $p/localhost"; done
-        for p in nn dn HTTP; do echo "ktadd -k $D/service.keytab $p/localhost"; done
+      { for p in nn dn HTTP kafka flume; do echo "addprinc -randkey $p/localhost"; done
+        for p in nn dn HTTP kafka; do echo "ktadd -k $D/service.keytab $p/localhost"; done
         echo "ktadd -k $D/other.keytab flume/localhost"; echo "ktadd -k $D/flume.keytab flume/localhost"
       } | kadmin.local -r "$R"; } >"$RUN/$N-setup.log" 2>&1 || { cat "$RUN/$N-setup.log" >&2; die "no database of principals"; }
   fi
