@@ -82,7 +82,7 @@ binaries: ## static binaries for each of ARCHES, in dist
 	done
 
 image: ## the container image, where Docker runs
-	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) -t millrace:latest .
+	DOCKER_BUILDKIT=1 docker build $(DOCKERFLAGS) --build-arg GOPROXY --build-arg VERSION=$(VERSION) -t $(IMAGE) -t millrace:latest .
 
 image-archive: binaries ## the image for each of ARCHES without Docker, dist/millrace-image.tar, and what is in it (SPDX)
 	go -C sidecar/packaging/image build -o $(abspath build/image) .

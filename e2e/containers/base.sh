@@ -4,6 +4,7 @@
 #   base.sh busybox    from Debian's busybox-static
 #   base.sh millrace   make image-archive
 #   base.sh static     a stand-in for gcr.io/distroless/static: certificates and a home
+#   base.sh golang     a stand-in for golang, of this machine's Go and certificates
 #   base.sh hadoop     a stand-in for apache/hadoop, of its published jars and Debian's JRE
 #   base.sh kafka      the same for apache/kafka
 #   base.sh versitygw  a stand-in for versity/versitygw: the gateway, built from its Go module
@@ -56,6 +57,22 @@ debian() {
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,info,locale}/* "$root/etc/resolv.conf"
 	tar -C "$root" --numeric-owner -c . | /usr/bin/docker import -c 'CMD ["bash"]' - debian:bookworm-slim >/dev/null
 	rm -rf "$root"
+}
+
+golang() {
+	have golang:1.26-bookworm && return 0
+	debian
+	local context
+	context=$(mktemp -d "$E2E_HOME/context.XXXX")
+	cp -a "$(go env GOROOT)" "$context/go"
+	cp -L /etc/ssl/certs/ca-certificates.crt "$context/"
+	printf '%s\n' 'FROM debian:bookworm-slim' 'COPY go /usr/local/go' 'COPY ca-certificates.crt /etc/ssl/certs/' \
+		'ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOTOOLCHAIN=local' >"$context/Dockerfile"
+	DOCKER_BUILDKIT=0 /usr/bin/docker build -q -t golang:1.26-bookworm "$context" >"$LOGS/image-golang.log" 2>&1 || {
+		tail -20 "$LOGS/image-golang.log" >&2
+		die "the image golang was not made"
+	}
+	rm -rf "$context"
 }
 
 # jars TAG SERVICE LIB SCRIPT COMMAND: an image of what SERVICE fetches into LIB; SCRIPT is its command COMMAND.

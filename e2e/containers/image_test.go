@@ -85,3 +85,18 @@ func TestDockerfile(t *testing.T) {
 		}
 	}
 }
+
+// make image builds the binary inside, out of nothing but the repository.
+func TestImageFromSource(t *testing.T) {
+	long(t)
+	engine(t, "static", "golang")
+	c := exec.Command("make", "-C", "../..", "image", "VERSION=from-source", "DOCKERFLAGS=--network=host")
+	c.Env = append(os.Environ(), "PATH=/usr/bin:"+os.Getenv("PATH")) // Debian's Docker
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%.3000s", err, out)
+	}
+	made["millrace"] = false // millrace:latest is this one now
+	if out := run(t, docker, "run", "--rm", "--network", "none", "--read-only", "millrace:from-source", "version"); !strings.Contains(out, "from-source") {
+		t.Error(out)
+	}
+}
