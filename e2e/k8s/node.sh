@@ -57,6 +57,7 @@ evictionHard: {memory.available: 64Mi, nodefs.available: "0%", nodefs.inodesFree
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 syncFrequency: 10s
+volumeStatsAggPeriod: 10s
 configMapAndSecretChangeDetectionStrategy: Watch
 readOnlyPort: 0
 resolvConf: ""
