@@ -120,10 +120,11 @@ func (b *ledger) missing(of apps, got map[string]map[int]int) (missing []string,
 		}
 	}
 	for run, lines := range got {
+		if !of.have(run) {
+			continue
+		}
 		for n, times := range lines {
-			if of.have(run) {
-				double += times - 1
-			}
+			double += times - 1
 			// The last line may have been written and not told.
 			if n > b.written[run]+1 {
 				missing = append(missing, fmt.Sprint("never written: ", run, " ", n))
