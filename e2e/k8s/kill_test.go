@@ -22,7 +22,7 @@ func TestClusterSidecarOutOfMemory(t *testing.T) {
 	o := manifest(t, "fat", "flow-fat")
 	annotate(o, "millrace/limits", "memory=64Mi")
 	p := c.start(o)
-	const kills = 3
+	const kills = 2
 	for n := 1; n <= kills; n++ {
 		url := "http://" + c.address("shop", "fat") + ":8099/"
 		eventually(t, fmt.Sprint("the kernel has killed the sidecar for the ", n, ". time"), func() bool {
@@ -67,9 +67,9 @@ func post(url string, body []byte) {
 	}
 }
 
-// The kubelet itself evicts a pod, whose volume has become larger than it may. It grants
-// 1 second to the application's turn, and then 2 to the sidecar, whatever the pod's grace period
-// is: what is quick arrives; what the far end does not take goes with the emptyDir.
+// The kubelet itself evicts a pod, whose volume has become larger than it may. By its source it grants 1 second
+// until the sidecar's turn, and then 2, whatever the pod's grace period is: what is quick arrives; what the
+// far end does not take goes with the emptyDir.
 func TestClusterEvictedByKubelet(t *testing.T) {
 	c := startCluster(t)
 	c.configure("shop", "flow-away", away(t))
@@ -101,6 +101,8 @@ func evict(c *cluster, name, flow string) {
 		return
 	}
 	p.order("app", lastWords, "millrace", signalled)
+	at, _ := p.said("millrace", signalled)
+	t.Logf("killed %v after its signal, in whole seconds", all["millrace"].FinishedAt.Sub(at.Truncate(time.Second)))
 	if at, line := p.said("millrace", stopped); !at.IsZero() || all["millrace"].ExitCode != 137 {
 		t.Errorf("it was not killed in the middle of its drain: %s", line)
 	}
