@@ -17,8 +17,7 @@ import (
 func TestClusterSidecarOutOfMemory(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	c.configure("shop", "flow-fat", strings.NewReplacer("a1.sources = app", "a1.sources = app posts", "a1.channels = disk", "a1.channels = disk fat",
-		"a1.sinks = collector", "a1.sinks = collector nobody").Replace(read(t, "testdata/flow.conf"))+read(t, "testdata/fat.conf"))
+	c.configure("shop", "flow-fat", read(t, "testdata/fat.conf"))
 	o := manifest(t, "fat", "flow-fat")
 	annotate(o, "millrace/limits", "memory=64Mi")
 	p := c.start(o)
