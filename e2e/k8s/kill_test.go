@@ -66,48 +66,62 @@ func post(url string, body []byte) {
 	}
 }
 
-// The kubelet itself evicts a pod, whose volume has become larger than it may. By its source it grants 1 second
-// until the sidecar's turn, and then 2, whatever the pod's grace period is: what is quick arrives; what the
-// far end does not take goes with the emptyDir.
+// The kubelet itself evicts a pod, whose volume has become larger than it may. It grants 1 second until the
+// sidecar's turn, and then 2, whatever the pod's grace period is: what is quick arrives; what the far end does not
+// take goes with the emptyDir.
 func TestClusterEvictedByKubelet(t *testing.T) {
 	c := startCluster(t)
 	c.configure("shop", "flow-away", away(t))
-	for _, flow := range []string{"flow", "flow-away"} {
-		t.Run(flow, func(t *testing.T) {
-			t.Parallel()
-			evict(c.in(t), "evicted-"+flow, flow)
-		})
-	}
+	t.Run("delivered", func(t *testing.T) {
+		t.Parallel()
+		c := c.in(t)
+		p, _ := c.evict("evicted", "flow")
+		p.order("app", lastWords, "millrace", signalled, "millrace", stopped)
+		c.complete(apps{"evicted/"})
+	})
+	t.Run("the application takes long", func(t *testing.T) {
+		t.Parallel()
+		c := c.in(t)
+		p, _ := c.evict("evicted-slow", "flow", "LINGER=1h")
+		p.order("app", heard, "millrace", signalled, "millrace", stopped)
+		began, _ := p.said("app", heard)
+		at, _ := p.said("millrace", signalled)
+		if after := at.Sub(began); after < 500*time.Millisecond { // the application hears of it a little late
+			t.Errorf("the sidecar had its signal after %v of 1 s", after)
+		}
+		c.complete(apps{"evicted-slow/"})
+	})
+	t.Run("the far end is away", func(t *testing.T) {
+		t.Parallel()
+		c := c.in(t)
+		p, end := c.evict("evicted-away", "flow-away")
+		p.order("app", lastWords, "millrace", signalled)
+		at, _ := p.said("millrace", signalled)
+		t.Logf("killed %v after its signal, in whole seconds", end.FinishedAt.Sub(at.Truncate(time.Second)))
+		if at, line := p.said("millrace", stopped); !at.IsZero() || end.ExitCode != 137 {
+			t.Errorf("it was not killed in the middle of its drain: %s", line)
+		}
+		missing, _ := c.outcome(apps{"evicted-away/"})
+		if _, _, lines := c.ledger.count(apps{"evicted-away/"}); len(missing) != lines {
+			t.Errorf("%d of %d lines are at the collector, which the sidecar could not reach", lines-len(missing), lines)
+		}
+	})
 }
 
-func evict(c *cluster, name, flow string) {
+// evict runs a pod until the kubelet has evicted it for what is in its volume, and says how its sidecar ended.
+func (c *cluster) evict(name, flow string, env ...string) (*pod, end) {
 	t := c.t
-	o := manifest(t, name, flow, "FILL=300") // 8 MiB
+	t.Helper()
+	o := manifest(t, name, flow, append(env, "FILL=300")...) // 8 MiB
 	spec := at(o, "spec").(map[string]any)
 	spec["volumes"] = []any{map[string]any{"name": "logs", "emptyDir": map[string]any{"sizeLimit": "4Mi"}}}
 	container(o, "containers", "app")["volumeMounts"] = []any{map[string]any{"name": "logs", "mountPath": "/var/log/app"}}
 	p := c.start(o)
 	all, status := p.ended()
-	t.Logf("%v: %v", status["reason"], status["message"])
 	if status["reason"] != "Evicted" {
 		t.Errorf("the pod has ended otherwise: %v", status)
 	}
-	// The exit status is not always known: the kubelet removes these containers at once.
-	t.Logf("the sidecar ended with %d (%s)", all["millrace"].ExitCode, all["millrace"].Reason)
-	if flow == "flow" {
-		p.order("app", lastWords, "millrace", signalled, "millrace", stopped)
-		c.complete(apps{name + "/"})
-		return
-	}
-	p.order("app", lastWords, "millrace", signalled)
-	at, _ := p.said("millrace", signalled)
-	t.Logf("killed %v after its signal, in whole seconds", all["millrace"].FinishedAt.Sub(at.Truncate(time.Second)))
-	if at, line := p.said("millrace", stopped); !at.IsZero() || all["millrace"].ExitCode != 137 {
-		t.Errorf("it was not killed in the middle of its drain: %s", line)
-	}
-	missing, _ := c.outcome(apps{name + "/"})
-	_, _, lines := c.ledger.count(apps{name + "/"})
-	if len(missing) != lines {
-		t.Errorf("%d of %d lines are at the collector, which the sidecar could not reach", lines-len(missing), lines)
-	}
+	// The exit status is not always known (then it says 137): the kubelet removes these containers at once.
+	t.Logf("%v: %v The sidecar ended with %d (%s)", status["reason"], status["message"], all["millrace"].ExitCode, all["millrace"].Reason)
+	return p, all["millrace"]
 }

@@ -159,6 +159,7 @@ const (
 	signalled = "signal: draining"
 	asked     = "asked to drain"
 	stopped   = `"msg":"stopped"`
+	heard     = "heard SIGTERM"
 	lastWords = "ends after line"
 )
 

@@ -65,6 +65,7 @@ func main() {
 	for lines == 0 || a.n < lines {
 		select {
 		case <-stop:
+			log.Print("heard SIGTERM")
 			time.Sleep(linger)
 			for range lastLines {
 				a.write()
