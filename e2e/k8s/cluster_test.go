@@ -73,44 +73,84 @@ func (c *cluster) killedForMemory() (n int) {
 	return n
 }
 
-// startCluster brings up what is shipped: webhook and collector; then the namespace with its configuration.
+// startCluster brings up what is shipped, webhook and collector, and the namespace
+// of the tests; what is up already stays.
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: filepath.Join(os.Getenv("STATE"), "volumes")}
-	for _, name := range []string{"collector", "db-0", "db-1"} {
+	var err error
+	c.ledger, err = theLedger()
+	must(t, err)
+	for _, name := range []string{"collector", "db-0", "db-1", "ship-logs", "ship-state"} {
 		must(t, os.MkdirAll(filepath.Join(c.dir, name), 0o777))
 		must(t, os.Chmod(filepath.Join(c.dir, name), 0o777)) // fsGroup does nothing to such a volume
 	}
-	c.ledger = startLedger(t, "10.250.0.1:7777")
 	kubectl(t, strings.ReplaceAll(read(t, "testdata/volumes.yaml"), "DIR", c.dir), "apply", "-f", "-")
 	kubectl(t, "", "apply", "-k", "kustomize/collector")
 	kubectl(t, "", "apply", "-k", "kustomize/webhook")
 	kubectl(t, "", "-n", "millrace", "rollout", "status", "deployment/millrace-webhook", "--timeout=180s")
 	kubectl(t, "", "-n", "millrace", "rollout", "status", "statefulset/millrace-collector", "--timeout=180s")
+	kubectl(t, "", "apply", "-f", "testdata/namespace.yaml")
+	c.configure("shop", "flow", read(t, "testdata/flow.conf"))
 	return c
 }
 
-func (c *cluster) configure(flow string) {
+// in is the same for a subtest.
+func (c *cluster) in(t *testing.T) *cluster { return &cluster{t: t, dir: c.dir, ledger: c.ledger} }
+
+// configure makes a ConfigMap of a configuration, or changes it.
+func (c *cluster) configure(namespace, name, flow string) {
 	c.t.Helper()
-	out := kubectl(c.t, flow, "-n", "shop", "create", "configmap", "flow", "--from-file=flume.conf=/dev/stdin", "--dry-run=client", "-o", "json")
+	out := kubectl(c.t, flow, "-n", namespace, "create", "configmap", name, "--from-file=flume.conf=/dev/stdin", "--dry-run=client", "-o", "json")
 	kubectl(c.t, out, "apply", "-f", "-")
+}
+
+// outcome waits until these pods' applications have ended and what their sidecars
+// have sent is in the collector's files; then says what is not.
+func (c *cluster) outcome(of apps) (missing []string, double int) {
+	c.t.Helper()
+	eventually(c.t, "every application has ended", func() bool { begun, ended, _ := c.ledger.count(of); return begun == ended })
+	files := filepath.Join(c.dir, "collector/files")
+	eventually(c.t, "every line is in the collector's files", func() bool {
+		still := c.still()
+		missing, double = c.ledger.missing(of, delivered(c.t, files))
+		return len(missing) == 0 || still
+	})
+	runs, _, lines := c.ledger.count(of)
+	if runs == 0 {
+		c.t.Fatal("none has begun")
+	}
+	c.t.Logf("%d terminations, %d lines, %d missing, %d delivered more than once", runs, lines, len(missing), double)
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	if len(c.ledger.bad) > 0 {
+		c.t.Errorf("out of order in the ledger: %v", c.ledger.bad)
+	}
+	return missing, double
+}
+
+// complete is an outcome with nothing missing.
+func (c *cluster) complete(of apps) (double int) {
+	c.t.Helper()
+	missing, double := c.outcome(of)
+	if len(missing) > 0 {
+		c.t.Errorf("missing: %.2000v", missing)
+	}
+	return double
 }
 
 // Pods are deleted, evicted, rolled, their applications and sidecars killed for
 // memory, and Jobs end: every line that an application's volume has taken is at the collector.
 func TestClusterLosesNoLine(t *testing.T) {
 	c := startCluster(t)
-	shop := read(t, "testdata/shop.yaml")
-	namespace, workloads, _ := strings.Cut(shop, "---\n")
-	kubectl(t, namespace, "apply", "-f", "-")
-	flow := read(t, "testdata/flow.conf")
-	c.configure(flow)
+	workloads := read(t, "testdata/shop.yaml")
 	kubectl(t, workloads, "apply", "--validate=strict", "-f", "-")
 	began := time.Now()
 	c.injected(workloads)
 	c.rolledOut("deployment/web", "statefulset/db")
 	t.Logf("rolled out after %v", time.Since(began).Round(time.Second))
 
+	all := apps{"web-", "db-", "hungry-", "batch-"}
 	var gone []string
 	oom := 0
 	for round := range 3 {
@@ -128,7 +168,7 @@ func TestClusterLosesNoLine(t *testing.T) {
 			gone = append(gone, name)
 		}
 		if round == 1 {
-			c.reload(flow)
+			c.reload()
 		}
 		// Rolled.
 		gone = append(gone, c.pods("web")...)
@@ -155,21 +195,9 @@ func TestClusterLosesNoLine(t *testing.T) {
 	slices.Sort(gone)
 	c.gone(slices.Compact(gone))
 	kubectl(t, "", "-n", "shop", "wait", "--for=delete", "pod", "-l", "app in (web,db,hungry)", "--timeout=180s")
-	eventually(t, "every application has ended", func() bool { begun, ended := c.ledger.count(""); return begun == ended })
-
-	_, ended := c.ledger.count("")
-	files := filepath.Join(c.dir, "collector/files")
-	var missing []string
-	var double int
-	eventually(t, "every line is in the collector's files", func() bool {
-		missing, double = c.ledger.missing(delivered(t, files))
-		return len(missing) == 0 || c.still()
-	})
-	t.Logf("%d terminations, %d of them for memory; %d lines, %d missing, %d delivered more than once; %v",
-		ended, oom, c.ledger.lines(), len(missing), double, time.Since(began).Round(time.Second))
-	if len(missing) > 0 || len(c.ledger.bad) > 0 {
-		t.Errorf("missing: %.2000v\nout of order in the ledger: %v", missing, c.ledger.bad)
-	}
+	c.complete(all)
+	t.Logf("%d killed for memory; %v", oom, time.Since(began).Round(time.Second))
+	_, ended, _ := c.ledger.count(all)
 	if ended < 50 {
 		t.Errorf("only %d terminations", ended)
 	}
@@ -207,11 +235,11 @@ func (c *cluster) injected(workloads string) {
 }
 
 // reload changes the ConfigMap, and waits until a running sidecar has taken it.
-func (c *cluster) reload(flow string) {
+func (c *cluster) reload() {
 	t := c.t
 	t.Helper()
 	pod := c.pods("db")[0]
-	c.configure(flow + "\na1.sources.app.interceptors = when\na1.sources.app.interceptors.when.type = timestamp\n")
+	c.configure("shop", "flow", read(t, "testdata/flow.conf")+"\na1.sources.app.interceptors = when\na1.sources.app.interceptors.when.type = timestamp\n")
 	began := time.Now()
 	eventually(t, "the sidecar has taken the new configuration", func() bool {
 		body, _ := get("http://" + c.address("shop", pod) + ":9700/metrics")

@@ -6,8 +6,8 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,24 +23,24 @@ type ledger struct {
 	bad     []string
 }
 
-func startLedger(t *testing.T, address string) *ledger {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	must(t, err)
+// theLedger listens until the tests end: pods may outlive the test that made them.
+var theLedger = sync.OnceValues(func() (*ledger, error) {
+	l, err := net.Listen("tcp", "10.250.0.1:7777")
+	if err != nil {
+		return nil, err
+	}
 	b := &ledger{written: map[string]int{}, ended: map[string]bool{}}
-	var all sync.WaitGroup
-	all.Go(func() {
+	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				return // closed
+				panic(err)
 			}
-			all.Go(func() { b.serve(c) })
+			go b.serve(c)
 		}
-	})
-	t.Cleanup(func() { _ = l.Close() }) // connections end with their pods
-	return b
-}
+	}()
+	return b, nil
+})
 
 func (b *ledger) serve(c net.Conn) {
 	defer c.Close()
@@ -60,29 +60,26 @@ func (b *ledger) serve(c net.Conn) {
 	b.ended[run] = true
 }
 
-// count returns how many runs have begun and how many have ended, of pods whose names begin with prefix.
-func (b *ledger) count(prefix string) (begun, ended int) {
+// apps are the beginnings of the names of a test's pods.
+type apps []string
+
+func (a apps) have(run string) bool {
+	return slices.ContainsFunc(a, func(prefix string) bool { return strings.HasPrefix(run, prefix) })
+}
+
+// count returns how many runs of these pods have begun, how many have ended, and the lines that they have written.
+func (b *ledger) count(of apps) (begun, ended, lines int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for run := range b.written {
-		if strings.HasPrefix(run, prefix) {
-			begun++
+	for run, n := range b.written {
+		if of.have(run) {
+			begun, lines = begun+1, lines+n
 			if b.ended[run] {
 				ended++
 			}
 		}
 	}
-	return begun, ended
-}
-
-// lines is how many were written.
-func (b *ledger) lines() (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, w := range b.written {
-		n += w
-	}
-	return n
+	return begun, ended, lines
 }
 
 // delivered are the lines in the files of the collector: how often each number of each run is there.
@@ -92,13 +89,12 @@ func delivered(t *testing.T, dir string) map[string]map[int]int {
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	must(t, err)
 	for _, name := range files {
-		f, err := os.Open(name)
-		must(t, err)
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			fields := strings.Fields(lines.Text())
+		text := read(t, name)
+		text = text[:strings.LastIndexByte(text, '\n')+1] // what is being written is seen the next time
+		for line := range strings.Lines(text) {
+			fields := strings.Fields(line)
 			if len(fields) != 3 || len(fields[2]) != 80 {
-				t.Fatalf("%s: a line that nobody wrote: %q", name, lines.Text())
+				t.Fatalf("%s: a line that nobody wrote: %q", name, line)
 			}
 			n, err := strconv.Atoi(fields[1])
 			must(t, err)
@@ -107,24 +103,26 @@ func delivered(t *testing.T, dir string) map[string]map[int]int {
 			}
 			all[fields[0]][n]++
 		}
-		must(t, lines.Err())
-		must(t, f.Close())
 	}
 	return all
 }
 
-// missing are the lines of the ledger that were not delivered; double is how many were more than once.
-func (b *ledger) missing(got map[string]map[int]int) (missing []string, double int) {
+// missing are the lines that these pods have written, by the ledger, and that
+// were not delivered; double is how many were more than once.
+func (b *ledger) missing(of apps, got map[string]map[int]int) (missing []string, double int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for run, n := range b.written {
-		for i := 1; i <= n; i++ {
+		for i := 1; of.have(run) && i <= n; i++ {
 			if got[run][i] == 0 {
 				missing = append(missing, fmt.Sprint(run, " ", i))
 			}
 		}
 	}
 	for run, lines := range got {
+		if !of.have(run) {
+			continue
+		}
 		for n, times := range lines {
 			double += times - 1
 			// The last line may have been written and not told.

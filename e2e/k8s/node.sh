@@ -41,41 +41,21 @@ daemon kcm "${IN[@]}" "$BIN/kube-controller-manager" --kubeconfig="$STATE/kcm.ku
 daemon scheduler "${IN[@]}" "$BIN/kube-scheduler" --kubeconfig="$STATE/scheduler.kubeconfig" --authentication-kubeconfig="$STATE/scheduler.kubeconfig" \
 	--authorization-kubeconfig="$STATE/scheduler.kubeconfig" --leader-elect=false --profiling=false
 
-# Thresholds: a full disk of the machine is no reason to delete images that no registry can give back.
-cat >"$STATE/kubelet.yaml" <<C
-apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-address: $ADDRESS
-containerRuntimeEndpoint: unix://$SOCKET
-cgroupDriver: cgroupfs
-failCgroupV1: false
-failSwapOn: false
-podLogsDir: $STATE/pod-logs
-authentication: {anonymous: {enabled: false}, webhook: {enabled: false}, x509: {clientCAFile: $PKI/ca.crt}}
-authorization: {mode: AlwaysAllow}
-evictionHard: {memory.available: 64Mi, nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%", imagefs.inodesFree: "0%"}
-imageGCHighThresholdPercent: 100
-imageGCLowThresholdPercent: 99
-syncFrequency: 10s
-configMapAndSecretChangeDetectionStrategy: Watch
-readOnlyPort: 0
-resolvConf: ""
-C
-# The kubelet sets these for the whole machine: down.sh puts them back.
-for s in vm.overcommit_memory kernel.panic kernel.panic_on_oops; do [ -e "$STATE/sysctl.$s" ] || sysctl -n "$s" >"$STATE/sysctl.$s"; done
-daemon kubelet "${IN[@]}" "$BIN/kubelet" --config="$STATE/kubelet.yaml" --kubeconfig="$STATE/kubelet.kubeconfig" --hostname-override=node1 --node-ip="$ADDRESS" \
-	--root-dir="$STATE/kubelet" --cert-dir="$STATE/kubelet-pki"
-cat >"$STATE/proxy.yaml" <<C
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: iptables
-hostnameOverride: node1
-clusterCIDR: 10.251.0.0/24
-clientConnection: {kubeconfig: $STATE/proxy.kubeconfig}
-conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-metricsBindAddress: 127.0.0.1:10249
-C
-daemon proxy "${IN[@]}" "$BIN/kube-proxy" --config="$STATE/proxy.yaml"
+"$K8S/kubelet.sh" start
+# It ends when its configuration is written anew, even with the same words.
+if ! alive proxy; then
+	cat >"$STATE/proxy.yaml" <<-C
+		apiVersion: kubeproxy.config.k8s.io/v1alpha1
+		kind: KubeProxyConfiguration
+		mode: iptables
+		hostnameOverride: node1
+		clusterCIDR: 10.251.0.0/24
+		clientConnection: {kubeconfig: $STATE/proxy.kubeconfig}
+		conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+		metricsBindAddress: 127.0.0.1:10249
+	C
+	daemon proxy "${IN[@]}" "$BIN/kube-proxy" --config="$STATE/proxy.yaml"
+fi
 wait_for 180 kubectl wait --for=condition=Ready node/node1 --timeout=1s || {
 	tail -30 "$LOGS/kubelet.log" >&2
 	die "the node did not become ready"

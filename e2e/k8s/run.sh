@@ -37,6 +37,6 @@ for lane in $lanes; do
 	"$K8S/down.sh" --purge
 	"$K8S/up.sh" "$lane"
 	[ "$lane" = api ] || "$K8S/images.sh"
-	"$K8S/enter.sh" go test -tags k8s -count=1 -timeout "$timeout" -v -run "${1:-$name}" ./e2e/k8s
+	"$K8S/enter.sh" go test -tags k8s -count=1 -parallel 6 -timeout "$timeout" -v -run "${1:-$name}" ./e2e/k8s
 done
 say "e2e-k8s: lanes run: $lanes"

@@ -6,16 +6,22 @@
 //	POD      the pod's name
 //	LOG      the log; rotated by renaming it to LOG.RUN-NUMBER
 //	LINES    how many lines until it ends by itself; 0: until it is told
+//	FAILS    how many of its runs in a pod end with status 1 all the same, counted by files beside the log
 //	EAT      after how many lines it takes all memory there is; 0: never
+//	FILL     after how many lines it puts 8 MiB beside the log; 0: never
+//	LINGER   how long it is silent after SIGTERM, before its last lines: 3s
+//	DEAF     1: SIGTERM does not end it
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"log"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,15 +48,25 @@ type app struct {
 func main() {
 	log.SetFlags(log.Lmicroseconds)
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
+	if os.Getenv("DEAF") == "1" {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(stop, syscall.SIGTERM)
+	}
 	a := &app{run: os.Getenv("POD") + "/" + strings.ToLower(rand.Text()[:8]), log: os.Getenv("LOG")}
-	lines, eat := number("LINES"), number("EAT")
+	lines, eat, fill, fails := number("LINES"), number("EAT"), number("FILL"), number("FAILS")
+	linger, err := time.ParseDuration(cmp.Or(os.Getenv("LINGER"), "0s"))
+	if err != nil {
+		log.Fatal(err)
+	}
 	if err := a.open(); err != nil {
 		log.Fatal(err)
 	}
 	for lines == 0 || a.n < lines {
 		select {
 		case <-stop:
+			log.Print("heard SIGTERM")
+			time.Sleep(linger)
 			for range lastLines {
 				a.write()
 			}
@@ -62,8 +78,26 @@ func main() {
 		if eat > 0 && a.n == eat {
 			eatMemory()
 		}
+		if fill > 0 && a.n == fill {
+			a.beside("ballast", make([]byte, 8<<20))
+		}
 	}
 	a.end("done")
+	failed, err := filepath.Glob(filepath.Join(filepath.Dir(a.log), "failed-*"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if len(failed) < fails {
+		a.beside(fmt.Sprint("failed-", len(failed)), nil)
+		log.Fatal("failed on purpose")
+	}
+}
+
+// beside puts a file beside the log that is none.
+func (a *app) beside(name string, text []byte) {
+	if err := os.WriteFile(filepath.Join(filepath.Dir(a.log), name), text, 0o644); err != nil {
+		log.Fatal(err)
+	}
 }
 
 func number(name string) int {
