@@ -118,7 +118,7 @@ func (s *sink) take(o *output) {
 
 // goesOn reports whether what was recorded fits this configuration.
 func (s *sink) goesOn(o *output) bool {
-	o.enc = s.encoding.New(s.env.Now)
+	o.enc = s.encoding.New(s.env.Now, nil)
 	_, taken := s.buckets[o.target]
 	return !taken && o.where == s.where && strings.HasSuffix(o.key, s.tail(o.seq)) && o.enc.Resume(o.format) && !s.limits.Full(o.events, o.bodies)
 }

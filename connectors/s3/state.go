@@ -20,7 +20,7 @@ type state struct {
 	spool  string // id of the spool that has its bytes
 	where  string // endpoint and bucket
 	key    string
-	target string // path and prefix as expanded, with a byte 0 between
+	target string // path and prefix as expanded, and the id of a schema, with a byte 0 between
 	format string // how an encoder goes on with it
 	upload string // id of its multipart upload; empty: none is recorded
 }

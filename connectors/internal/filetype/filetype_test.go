@@ -45,11 +45,11 @@ func TestResume(t *testing.T) {
 	now := func() time.Time { return time.UnixMilli(1) }
 	for _, kv := range all {
 		c := bind(t, kv)
-		one := c.New(now)
+		one := c.New(now, nil)
 		state := one.State()
 		head := one.Flush(one.Append(one.Begin(nil), events(0, 5)))
 		want := one.Flush(one.Append(bytes.Clone(head), events(5, 5)))
-		two := c.New(now)
+		two := c.New(now, nil)
 		if !two.Resume(state) || two.State() != state {
 			t.Fatalf("%s: does not resume %q", kv, state)
 		}
@@ -57,12 +57,12 @@ func TestResume(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d", kv, len(got), len(want))
 		}
 		for _, other := range all {
-			if other != kv && bind(t, other).New(now).Resume(state) {
+			if other != kv && bind(t, other).New(now, nil).Resume(state) {
 				t.Errorf("%q goes on with a file of %q", other, kv)
 			}
 		}
 		for _, bad := range []string{"", "x", state + "0"} {
-			if c.New(now).Resume(bad) {
+			if c.New(now, nil).Resume(bad) {
 				t.Errorf("%s resumes %q", kv, bad)
 			}
 		}
