@@ -28,7 +28,7 @@ type current struct {
 	ended   bool     // nothing more is written: it is to be published
 	ser     format.Serializer
 	schema  *format.BodySchema // that its events are known to have; nil: they need none, or it is not looked at yet
-	stored  <-chan struct{} // closed when the newest ack is on the channel's disk
+	stored  <-chan struct{}    // closed when the newest ack is on the channel's disk
 }
 
 func (c *current) path() string { return c.name + c.suffix }

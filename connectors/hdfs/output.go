@@ -20,8 +20,8 @@ type bucket struct {
 	dir     string
 	prefix  string
 	schema  *format.BodySchema // of its events; nil: they need none
-	counter int64   // of the newest file: Flume's, which begins with the time
-	out     *output // nil: none is begun
+	counter *int64             // of the newest file: Flume's, which begins with the time
+	out     *output            // nil: none is begun
 	used    time.Time
 }
 
@@ -65,11 +65,11 @@ type part struct {
 
 // names sets the paths of the bucket's next file.
 func (s *sink) names(b *bucket, o *output) {
-	if b.counter == 0 {
-		b.counter = s.env.Now().UnixMilli()
+	if *b.counter == 0 {
+		*b.counter = s.env.Now().UnixMilli()
 	}
-	b.counter++
-	o.number = b.counter
+	*b.counter++
+	o.number = *b.counter
 	name := ""
 	o.base = strings.TrimSuffix(b.dir, "/") + "/" + b.prefix + "."
 	if b.prefix != "" {

@@ -306,8 +306,21 @@ func (s *sink) bucketOf(h core.Headers, now time.Time, n int, schema *format.Bod
 	}
 	key := string(target)
 	b := &bucket{key: key, dir: clean(key[:split]), prefix: strings.TrimPrefix(clean(key[split+1:end]), "/"), schema: schema}
+	b.counter = s.counter(b.dir, b.prefix)
 	s.buckets[key] = b
 	return b
+}
+
+// counter is where the numbers of a bucket's files come from: buckets whose files
+// have the same names but for them share it. A number is not used again, since
+// the file that had it may still be about to be removed.
+func (s *sink) counter(dir, prefix string) *int64 {
+	for _, b := range s.buckets {
+		if b.dir == dir && b.prefix == prefix {
+			return b.counter
+		}
+	}
+	return new(int64)
 }
 
 // forgetBucket drops the oldest bucket without a file.

@@ -30,8 +30,16 @@ type rig struct {
 }
 
 func newRig() *rig {
-	mem := vfs.NewMem()
+	mem := withSchema(vfs.NewMem())
 	return &rig{newFake(), mem, vfs.NewFault(mem), 64}
+}
+
+// withSchema is disk with what serializer=avro is told: the schema of suite.Bodies.
+func withSchema(disk *vfs.Mem) *vfs.Mem {
+	if err := vfs.WriteFile(disk, "/schema.avsc", []byte(`{"type":"fixed","name":"E","size":25}`), 0o644); err != nil {
+		panic(err) // memory does not fail
+	}
+	return disk
 }
 
 // small is a sink with parts that no store would take.
@@ -62,6 +70,9 @@ func settings(kv string) map[string]string {
 		k, v, _ := strings.Cut(s, "=")
 		if strings.HasPrefix(k, "serializer") {
 			all[k] = v
+			if v == "avro" {
+				all["serializer.schemaURL"] = "file:///schema.avsc"
+			}
 			continue
 		}
 		all["s3."+k] = v

@@ -195,6 +195,7 @@ func TestKeys(t *testing.T) {
 		{map[string]string{"serializer": "com.example.Mine$Builder"}, "is not a serializer", false},
 		{map[string]string{"serializer": "avro_event", "serializer.syncIntervalBytes": "1"}, "between 32 and", false},
 		{map[string]string{"serializer": "avro_event", "serializer.compressionCodec": "xz"}, "not supported", false},
+		{map[string]string{"serializer": "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder", "serializer.compressionCodec": "xz"}, "not supported", false},
 		{map[string]string{"serializer.compressionCodec": "snappy"}, "", true},
 		{map[string]string{"serializer": "avro_event", "serializer.appendNewline": "false"}, "", true},
 	} {
@@ -233,10 +234,15 @@ func FuzzResume(f *testing.F) {
 	f.Add("TEXT")
 	f.Add("AVRO_EVENT 000102030405060708090a0b0c0d0e0f null")
 	f.Add("AVRO_EVENT 00 null")
+	f.Add("AVRO 0011223344556677 000102030405060708090a0b0c0d0e0f null")
 	f.Fuzz(func(t *testing.T, state string) {
 		s := newAvro(100, "null")
 		if s.Resume(state) && !strings.EqualFold(s.State(), state) {
 			t.Fatalf("resumed from %q, now %q", state, s.State())
+		}
+		d := newDatum(100, "null", nil)
+		if d.Resume(state) && !strings.EqualFold(d.State(), state) {
+			t.Fatalf("resumed from %q, now %q", state, d.State())
 		}
 	})
 }
