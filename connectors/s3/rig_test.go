@@ -30,13 +30,15 @@ type rig struct {
 }
 
 func newRig() *rig {
-	mem := withSchema(vfs.NewMem())
+	mem := withSchema(vfs.NewMem(), 25)
 	return &rig{newFake(), mem, vfs.NewFault(mem), 64}
 }
 
-// withSchema is disk with what serializer=avro is told: the schema of suite.Bodies.
-func withSchema(disk *vfs.Mem) *vfs.Mem {
-	if err := vfs.WriteFile(disk, "/schema.avsc", []byte(`{"type":"fixed","name":"E","size":25}`), 0o644); err != nil {
+// withSchema is disk with what serializer=avro is told: the schema of bodies of
+// that size. Those of suite.Bodies have 25 bytes.
+func withSchema(disk *vfs.Mem, size int) *vfs.Mem {
+	text := fmt.Sprintf(`{"type":"fixed","name":"E","size":%d}`, size)
+	if err := vfs.WriteFile(disk, "/schema.avsc", []byte(text), 0o644); err != nil {
 		panic(err) // memory does not fail
 	}
 	return disk
