@@ -182,6 +182,8 @@ func FuzzState(f *testing.F) {
 	st := state{length: 100, events: 3, bodies: 90, opened: start, seq: 7, part: 64, final: true, spool: "0011", key: "k", target: "t\x00p", format: "TEXT", upload: "u"}
 	f.Add(st.encode())
 	f.Add([]byte{1, 0})
+	st.lost = 1
+	f.Add(st.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeState(b)
 		if err != nil {
