@@ -1,7 +1,7 @@
 // Package hdfs is Flume's hdfs sink: events go into files of HDFS, in
 // directories named after headers and time.
 //
-//	lease 1 ─ n part n ─ 1 output 1 ─ 1 bucket (path + prefix)
+//	lease 1 ─ n part n ─ 1 output 1 ─ 1 bucket (path + prefix + schema)
 //
 //	Deliver ─ bucketOf ─ encode ─ buffer ─ Write ──┬── commit point: Close, ack with a mark, later Append
 //	                                               └── end: Close, ack, wait until it is stored, rename
