@@ -26,7 +26,9 @@
 // connection is dropped with them, for HDFS takes a file as being written as
 // long as its writer's connection renews its lease. Files of which nothing is
 // acked are removed; the others are cut and renamed in the background, as soon
-// as the name node gives up on the dead writer (about a minute).
+// as the name node gives up on the dead writer: about a minute for the first of
+// them, another minute for each other, since to recover one renews the lease of
+// the rest, and no longer than the lease's hard limit.
 //
 // # Locks
 //
