@@ -58,7 +58,7 @@ func (s *site) rotate() {
 func TestConsolidatedIntoHDFS(t *testing.T) {
 	const batch = 20   // of the avro sinks in scenarios/consolidate-hdfs.conf
 	const noted = 1000 // more than an agent sends in 20 ms: answered, and not yet noted in its channel
-	sites, kills, chunk := pick(4, 12), pick(1, 10), pick(250, 500)
+	sites, kills, chunk := pick(4, 12), pick(1, 10), pick(250, 300)
 	dir := workDir(t)
 	// HDFS gives others one file a minute of a writer that has died, and all of
 	// them after so many seconds; with its 20 minutes this would take as long.
@@ -81,10 +81,10 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 		s.spawn()
 		all = append(all, s)
 	}
-	grow := func() {
+	grow := func(n int) {
 		t.Helper()
 		for _, s := range all {
-			s.grow(chunk)
+			s.grow(n)
 		}
 	}
 	// delivers lets the logs grow until the collector has brought something more into HDFS.
@@ -94,7 +94,7 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 		next := time.Now()
 		eventually(t, "the collector delivers", func() bool {
 			if time.Now().After(next) {
-				grow()
+				grow(20)
 				next = time.Now().Add(time.Second)
 			}
 			return c.metric("millrace_sink_events_drained_total") > before
@@ -104,10 +104,10 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 	for round := range kills {
 		for i, c := range collectors {
 			delivers(c)
-			grow() // some of it is on its way
+			grow(chunk) // some of it is on its way
 			c.kill9()
 			most += sites * ahead * batch
-			grow()
+			grow(chunk)
 			delivers(collectors[1-i]) // the other one takes over
 			c.start()
 		}
@@ -118,7 +118,7 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 		})
 		s.kill9()
 		most += 2*ahead*batch + noted
-		grow()
+		grow(chunk)
 		s.start()
 		if long() && round%3 == 0 {
 			dn := fmt.Sprint("dn", round/3%nodes+1)
@@ -128,7 +128,7 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 			nn.do(t, "up", dn)
 		}
 	}
-	grow()
+	grow(chunk)
 	files := consolidated(t, nn, all, collectors)
 	var sent, got []string
 	for _, s := range all {

@@ -276,8 +276,8 @@ func (w *clusterFile) Close() error {
 	if err := w.deadline(); err != nil {
 		return err
 	}
-	if n := pipeline(w.w); n > 0 {
-		w.f.replicas.wrote(w.path, n)
+	if nodes := pipeline(w.w); len(nodes) > 0 {
+		w.f.replicas.wrote(w.path, nodes)
 	}
 	end := time.Now().Add(w.f.timeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
