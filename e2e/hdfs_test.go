@@ -39,6 +39,7 @@ func TestHDFS(t *testing.T) {
 		}
 	})
 	t.Run("types", func(t *testing.T) { hdfsTypes(t, nn, dir) })
+	t.Run("bodies", func(t *testing.T) { hdfsBodies(t, nn, dir) })
 	t.Run("as Flume", func(t *testing.T) { hdfsAsFlume(t, nn, dir) })
 	t.Run("failures", func(t *testing.T) { hdfsFailures(t, nn, dir) })
 	t.Run("replicas", func(t *testing.T) { nn.replicas(t, 3) })

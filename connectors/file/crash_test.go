@@ -28,6 +28,7 @@ func TestCrash(t *testing.T) {
 		"rolls by size": {"sink.rollSize": "40", "sink.inUseSuffix": ".tmp"},
 		"published":     {"sink.rollCount": "4", "sink.inUseSuffix": ".tmp", "sink.commitInterval": "0"},
 		"avro":          {"sink.serializer": "avro_event", "sink.rollCount": "9"},
+		"bodies":        {"sink.serializer": "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder", "sink.inUseSuffix": ".tmp"},
 		"roll time":     {"sink.pathManager": "ROLLTIME", "sink.rollCount": "6", "sink.inUseSuffix": "_"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,6 +147,23 @@ func (w *world) life(crash int, mode vfs.CrashMode) bool {
 	return true
 }
 
+// bodySchema is the schema of the event with that body: of every five in turn another one.
+func bodySchema(body string) string {
+	var i int
+	_, _ = fmt.Sscanf(body, "event-%d", &i) // it is one of ours
+	return fmt.Sprintf(`{"type":"fixed","name":"E%d","size":8}`, i/5%2)
+}
+
+// avroBodies reports whether events have a schema each.
+func (w *world) avroBodies() bool { return strings.HasPrefix(w.keys["sink.serializer"], "org.") }
+
+func (w *world) headers(i int) core.Headers {
+	if !w.avroBodies() {
+		return core.Headers{}
+	}
+	return core.NewHeaders(core.Header{Key: "flume.avro.schema.literal", Value: bodySchema(w.bodies[i])})
+}
+
 // deliver hands over what is not acked, in order, with rollbacks put back in front.
 func (w *world) deliver(ctx context.Context, s core.Sink, c *channel, crashed func() bool) {
 	for round := 0; !crashed(); round++ {
@@ -174,7 +192,7 @@ func (w *world) deliver(ctx context.Context, s core.Sink, c *channel, crashed fu
 		}
 		b := core.NewBatch()
 		for _, i := range pick {
-			b.Copy(core.Headers{}, []byte(w.bodies[i]))
+			b.Copy(w.headers(i), []byte(w.bodies[i]))
 		}
 		tx := &crashTx{c: c, b: b, pick: pick, left: len(pick)}
 		c.mu.Lock()
@@ -328,7 +346,19 @@ func (w *world) check() {
 	most := w.keys["sink.rollCount"]
 	for _, f := range list(w.t, w.mem, "/out") {
 		var bodies []string
-		if w.keys["sink.serializer"] != "" {
+		switch {
+		case w.avroBodies():
+			file, err := formattest.DecodeBodies([]byte(f.content))
+			if err != nil {
+				w.t.Errorf("%s: %v", f.name, err)
+			}
+			bodies = file.Bodies
+			for _, b := range bodies {
+				if file.Meta["avro.schema"] != bodySchema(b) {
+					w.t.Errorf("%s has %s", f.name, b)
+				}
+			}
+		case w.keys["sink.serializer"] != "":
 			file, err := formattest.Decode([]byte(f.content))
 			if err != nil {
 				w.t.Errorf("%s: %v", f.name, err)
@@ -336,7 +366,7 @@ func (w *world) check() {
 			for _, e := range file.Events {
 				bodies = append(bodies, string(e.Body))
 			}
-		} else {
+		default:
 			bodies = strings.Fields(f.content)
 		}
 		if n := len(got) + len(bodies); most != "" && n < crashEvents && fmt.Sprint(len(bodies)) != most {

@@ -24,8 +24,9 @@
 //
 // A sync for each batch of a hundred events would be the limit of everything,
 // so several leases share one: it comes after 8 MiB, after sink.commitInterval,
-// when the channel is full of leases (Flush), and at each roll. An AVRO_EVENT
-// file is cut between blocks only: each batch ends a block, as in Flume.
+// when the channel is full of leases (Flush), and at each roll. An Avro
+// file is cut between blocks only: each batch ends a block, as in Flume. An event
+// of another schema (serializer AVRO) ends the file too.
 //
 // # When something fails
 //

@@ -27,7 +27,8 @@ type current struct {
 	longer  bool     // it was abandoned, perhaps with more in it than is acked
 	ended   bool     // nothing more is written: it is to be published
 	ser     format.Serializer
-	stored  <-chan struct{} // closed when the newest ack is on the channel's disk
+	schema  *format.BodySchema // that its events are known to have; nil: they need none, or it is not looked at yet
+	stored  <-chan struct{}    // closed when the newest ack is on the channel's disk
 }
 
 func (c *current) path() string { return c.name + c.suffix }
@@ -50,8 +51,8 @@ func (s *sink) makeDir(dir string) error {
 	return nil
 }
 
-// ready makes s.cur a file that takes events. Its name is recorded, through tx, before it is made.
-func (s *sink) ready(ctx context.Context, tx core.TakeTx) error {
+// ready makes s.cur a file that takes events of a schema. Its name is recorded, through tx, before it is made.
+func (s *sink) ready(ctx context.Context, tx core.TakeTx, schema *format.BodySchema) error {
 	if s.cur != nil && s.cur.ended {
 		if err := s.publish(ctx); err != nil {
 			return err
@@ -66,7 +67,7 @@ func (s *sink) ready(ctx context.Context, tx core.TakeTx) error {
 		if err := await(ctx, stored, tx.Lost()); err != nil {
 			return fmt.Errorf("record file name: %w", err)
 		}
-		s.cur = &current{state: st, acked: st, stored: stored}
+		s.cur = &current{state: st, acked: st, stored: stored, schema: schema}
 	}
 	if s.cur.file != nil {
 		return nil
@@ -76,6 +77,29 @@ func (s *sink) ready(ctx context.Context, tx core.TakeTx) error {
 		s.env.Metrics.ConnectionFailed.Add(1)
 	}
 	return err
+}
+
+// rollTo ends the current file if events of a schema may not go into it.
+func (s *sink) rollTo(schema *format.BodySchema) error {
+	if s.cur == nil || s.cur.ended || s.fits(schema) {
+		return nil
+	}
+	return s.end()
+}
+
+// fits reports whether events of a schema may go into the current file.
+func (s *sink) fits(schema *format.BodySchema) bool {
+	c := s.cur
+	switch {
+	case schema == nil:
+		return true
+	case c.schema == nil: // gone on with since the start
+		if !s.format.Fits(c.format, schema) {
+			return false
+		}
+		c.schema = schema
+	}
+	return c.schema.ID == schema.ID
 }
 
 // await waits until an ack is on disk.
@@ -142,7 +166,7 @@ func (s *sink) open() error {
 		return err
 	}
 	c.longer = false
-	c.file, c.written, c.ser = f, c.acked.length, s.format.New()
+	c.file, c.written, c.ser = f, c.acked.length, s.format.New(c.schema)
 	s.env.Metrics.ConnectionCreated.Add(1)
 	if c.length == 0 {
 		s.buf = c.ser.Begin(s.buf[:0])
@@ -351,7 +375,7 @@ func (s *sink) resume() error {
 
 // goesOn reports whether what was recorded fits this configuration.
 func (s *sink) goesOn(c *current) bool {
-	return c.events > 0 && filepath.Dir(c.name) == filepath.Clean(s.names.dir) && c.suffix == s.suffix && s.format.New().Resume(c.format)
+	return c.events > 0 && filepath.Dir(c.name) == filepath.Clean(s.names.dir) && c.suffix == s.suffix && s.format.Fits(c.format, nil)
 }
 
 // cutBack removes from a file what was written and not acked.

@@ -83,6 +83,7 @@ func (s *sink) Keys(k *conf.Keys) {
 // Open implements core.Component.
 func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.env, s.stream = env, env.Name+":file_roll"
+	s.format.Open(env, nil)
 	s.lock, s.wake = turn.NewLock(), turn.NewWake()
 	s.cur, s.buf, s.held = nil, nil, nil
 	s.names.begin(env.Now())
@@ -100,39 +101,50 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if err := s.lock.Acquire(ctx); err != nil {
+	events, err := s.format.Prepare(ctx, tx.Batch().Events)
+	if err == nil {
+		err = s.lock.Acquire(ctx)
+	}
+	if err != nil {
 		tx.Rollback(err)
 		return
 	}
 	defer s.lock.Release()
-	if err := s.deliver(ctx, tx); err != nil {
+	if err := s.deliver(ctx, tx, &events); err != nil {
 		s.fail(err)
 	}
 }
 
 // deliver returns an error with tx among the held.
-func (s *sink) deliver(ctx context.Context, tx core.TakeTx) error {
+func (s *sink) deliver(ctx context.Context, tx core.TakeTx, prepared *format.Prepared) error {
 	events := tx.Batch().Events
 	if len(events) == 0 {
 		tx.Ack(nil)
 		return nil
 	}
 	for from := 0; from < len(events); {
+		if why := prepared.Refused(from); why != nil {
+			tx.Refuse(from, why)
+			from++
+			continue
+		}
+		schema := prepared.Schema(from)
+		if err := s.rollTo(schema); err != nil {
+			s.hold(tx)
+			return err
+		}
 		// Until its events are in a file the lease is held at the old place: that is how fail finds it.
-		s.held = append(s.held, held{tx: tx})
-		if err := s.ready(ctx, tx); err != nil {
+		h := s.hold(tx)
+		if err := s.ready(ctx, tx, schema); err != nil {
 			return err
 		}
 		if len(s.held) == 1 {
 			s.since = time.Now()
 			s.wake.Nudge()
 		}
-		n := s.append(events[from:])
-		h := &s.held[len(s.held)-1]
+		n := s.append(events[from:prepared.Run(from, len(events))])
+		h.add(from, from+n, len(events))
 		h.mark = s.cur.state
-		if from > 0 || n < len(events) {
-			h.pick = indices(from, from+n, len(events))
-		}
 		from += n
 		if len(s.buf) >= writeBytes {
 			if err := s.write(); err != nil {
@@ -161,17 +173,24 @@ func (s *sink) deliver(ctx context.Context, tx core.TakeTx) error {
 	}
 }
 
-// indices are those of the part [from, to) of n events; nil for the last part:
-// all that are left.
-func indices(from, to, n int) []int32 {
+// hold returns what is held of tx, which is nothing at first.
+func (s *sink) hold(tx core.TakeTx) *held {
+	if n := len(s.held); n == 0 || s.held[n-1].tx != tx {
+		s.held = append(s.held, held{tx: tx})
+	}
+	return &s.held[len(s.held)-1]
+}
+
+// add says that events [from, to) of n are in the file too; with the last one
+// all that are left are.
+func (h *held) add(from, to, n int) {
 	if to == n {
-		return nil
+		h.pick = nil
+		return
 	}
-	pick := make([]int32, 0, to-from)
 	for i := from; i < to; i++ {
-		pick = append(pick, int32(i))
+		h.pick = append(h.pick, int32(i))
 	}
-	return pick
 }
 
 // commit makes what is held durable and acks it.

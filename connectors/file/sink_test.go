@@ -275,6 +275,83 @@ func TestAvro(t *testing.T) {
 	}
 }
 
+// Another schema is another file; what fits none is refused, wherever it is in a
+// batch, and the rest is acked.
+func TestSchemaRolls(t *testing.T) {
+	const literal = "flume.avro.schema.literal"
+	a, b := `{"type":"fixed","name":"A","size":2}`, `{"type":"fixed","name":"B","size":2}`
+	for _, c := range []struct {
+		name, events string // schema and body each
+		rollCount    string
+		want, refuse string
+	}{
+		{"in turn", "a:a0 a:a1 b:b0 a:a2", "0", "a0 a1|b0|a2", ""},
+		{"first refused", "-:x a:a0 a:a1", "0", "a0 a1", "0"},
+		{"last refused", "a:a0 a:long", "0", "a0", "1"},
+		{"between", "a:a0 -:x a:a1 b:b0 -:y b:b1", "0", "a0 a1|b0 b1", "1 4"},
+		{"all refused", "-:x a:long", "0", "", "0 1"},
+		{"full before the last", "a:a0 a:a1 -:x", "2", "a0 a1", "2"},
+		{"full between", "a:a0 -:x a:a1 a:a2", "2", "a0 a1|a2", "1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			in := start(t, mem, map[string]string{"sink.serializer": "avro", "sink.rollCount": c.rollCount})
+			batch := core.NewBatch()
+			for _, e := range strings.Fields(c.events) {
+				s, body, _ := strings.Cut(e, ":")
+				h := core.NewHeaders(core.Header{Key: literal, Value: map[string]string{"a": a, "b": b}[s]})
+				if s == "-" {
+					h = core.Headers{}
+				}
+				batch.Copy(h, []byte(body))
+			}
+			tx := &oneTx{b: batch, left: len(batch.Events)}
+			in.Sink.Deliver(context.Background(), tx)
+			in.Close()
+			var got []string
+			for _, f := range list(t, mem, "/out") {
+				file, err := formattest.DecodeBodies([]byte(f.content))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, strings.Join(file.Bodies, " "))
+			}
+			refused := strings.Trim(fmt.Sprint(tx.refused), "[]")
+			if strings.Join(got, "|") != c.want || refused != c.refuse || tx.left != 0 || tx.cause != nil {
+				t.Errorf("files %q, refused %q, %d left, %v", got, refused, tx.left, tx.cause)
+			}
+		})
+	}
+}
+
+// oneTx is a transaction that counts what is left of it.
+type oneTx struct {
+	b       *core.Batch
+	left    int
+	refused []int
+	cause   error
+}
+
+func (x *oneTx) Batch() *core.Batch { return x.b }
+
+func (x *oneTx) Ack(pick []int32, _ ...core.Mark) <-chan struct{} {
+	if x.left -= len(pick); pick == nil {
+		x.left = 0
+	}
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+func (x *oneTx) Refuse(i int, _ error) {
+	x.left--
+	x.refused = append(x.refused, i)
+}
+
+func (x *oneTx) Rollback(cause error)  { x.cause = cause }
+func (x *oneTx) Unpin() bool           { return false }
+func (x *oneTx) Lost() <-chan struct{} { return nil }
+
 // A sink that closed without a crash and comes back goes on in a young file, and leaves an old one.
 func TestGoesOn(t *testing.T) {
 	for _, c := range []struct {

@@ -3,6 +3,7 @@ package hdfs
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/user"
@@ -37,14 +38,14 @@ type cluster struct {
 	closed    sync.Once
 }
 
-// dialCluster connects to HDFS as the keys say.
-func (s *sink) dialCluster() (fileSystem, error) {
+// dialCluster connects to the HDFS of an authority, as the keys say.
+func (s *sink) dialCluster(authority string) (fileSystem, error) {
 	conf, err := hadoopConf(s.hadoopDir)
 	if err != nil {
 		return nil, err
 	}
 	o := hadoop.ClientOptionsFromConf(conf)
-	if o.Addresses, err = nameNodes(s.where.authority, conf); err != nil {
+	if o.Addresses, err = nameNodes(authority, conf); err != nil {
 		return nil, err
 	}
 	if s.hostNames {
@@ -179,6 +180,20 @@ func (f *cluster) Size(path string) (int64, error) {
 	return info.Size(), nil
 }
 
+func (f *cluster) Read(path string, limit int64) ([]byte, error) {
+	r, err := f.c.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }() // nothing was written
+	if f.timeout > 0 {
+		if err := r.SetDeadline(time.Now().Add(f.timeout)); err != nil {
+			return nil, err
+		}
+	}
+	return io.ReadAll(io.LimitReader(r, limit))
+}
+
 func (f *cluster) Truncate(path string, size int64) (bool, error) { return f.c.Truncate(path, size) }
 
 // Close ends the connection, once: the library's panics the second time.
@@ -229,8 +244,8 @@ func (w *clusterFile) Close() error {
 	if err := w.deadline(); err != nil {
 		return err
 	}
-	if n := pipeline(w.w); n > 0 {
-		w.f.replicas.wrote(w.path, n)
+	if nodes := pipeline(w.w); len(nodes) > 0 {
+		w.f.replicas.wrote(w.path, nodes)
 	}
 	end := time.Now().Add(w.f.timeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {

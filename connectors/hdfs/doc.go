@@ -1,7 +1,7 @@
 // Package hdfs is Flume's hdfs sink: events go into files of HDFS, in
 // directories named after headers and time.
 //
-//	lease 1 ─ n part n ─ 1 output 1 ─ 1 bucket (path + prefix)
+//	lease 1 ─ n part n ─ 1 output 1 ─ 1 bucket (path + prefix + schema)
 //
 //	Deliver ─ bucketOf ─ encode ─ buffer ─ Write ──┬── commit point: Close, ack with a mark, later Append
 //	                                               └── end: Close, ack, wait until it is stored, rename
@@ -26,7 +26,9 @@
 // connection is dropped with them, for HDFS takes a file as being written as
 // long as its writer's connection renews its lease. Files of which nothing is
 // acked are removed; the others are cut and renamed in the background, as soon
-// as the name node gives up on the dead writer (about a minute).
+// as the name node gives up on the dead writer: about a minute for the first of
+// them, another minute for each other, since to recover one renews the lease of
+// the rest, and no longer than the lease's hard limit.
 //
 // # Locks
 //

@@ -1,6 +1,7 @@
 package hdfs
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"maps"
@@ -104,6 +105,19 @@ func (f *fake) Rename(from, to string) error {
 	delete(f.files, from)
 	f.renames = append(f.renames, to)
 	return nil
+}
+
+func (f *fake) Read(path string, limit int64) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.ask("read", false); err != nil {
+		return nil, err
+	}
+	file := f.files[path]
+	if file == nil {
+		return nil, fs.ErrNotExist
+	}
+	return bytes.Clone(file.data[:min(int64(file.visible), limit)]), nil
 }
 
 func (f *fake) Remove(path string) error {

@@ -25,6 +25,8 @@ type fileSystem interface {
 	Remove(path string) error
 	// Size is the length that readers see.
 	Size(path string) (int64, error)
+	// Read returns a file, up to limit bytes.
+	Read(path string, limit int64) ([]byte, error)
 	// Truncate cuts a file, also one whose writer has died, once the file system
 	// has noticed. False: it is begun, and done when a later call says true.
 	Truncate(path string, size int64) (bool, error)

@@ -11,7 +11,7 @@ import (
 
 // dispose sees to a file whose writer is dead, in the background: it is cut to
 // what is acked and published, or removed if that is nothing. HDFS lets nobody
-// touch the end of such a file for a minute or so: it tries until that is over.
+// touch the end of such a file for a minute or more: it tries until that is over.
 func (s *sink) dispose(st state, stream string) {
 	s.work.Go(func() {
 		done, err := s.settle(&st)

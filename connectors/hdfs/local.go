@@ -2,6 +2,7 @@ package hdfs
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -49,6 +50,15 @@ func (l local) Size(path string) (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+func (l local) Read(path string, limit int64) ([]byte, error) {
+	f, err := l.fs.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 func (l local) Truncate(path string, size int64) (bool, error) {

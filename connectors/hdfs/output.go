@@ -10,16 +10,18 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/filetype"
+	"github.com/millrace/millrace/connectors/internal/format"
 	"github.com/millrace/millrace/core"
 )
 
-// bucket is where events of one path and prefix go: one file at a time.
+// bucket is where events of one path, prefix and schema go: one file at a time.
 type bucket struct {
 	key     string
 	dir     string
 	prefix  string
-	counter int64   // of the newest file: Flume's, which begins with the time
-	out     *output // nil: none is begun
+	schema  *format.BodySchema // of its events; nil: they need none
+	counter *int64             // of the newest file: Flume's, which begins with the time
+	out     *output            // nil: none is begun
 	used    time.Time
 }
 
@@ -63,11 +65,11 @@ type part struct {
 
 // names sets the paths of the bucket's next file.
 func (s *sink) names(b *bucket, o *output) {
-	if b.counter == 0 {
-		b.counter = s.env.Now().UnixMilli()
+	if *b.counter == 0 {
+		*b.counter = s.env.Now().UnixMilli()
 	}
-	b.counter++
-	o.number = b.counter
+	*b.counter++
+	o.number = *b.counter
 	name := ""
 	o.base = strings.TrimSuffix(b.dir, "/") + "/" + b.prefix + "."
 	if b.prefix != "" {
@@ -85,7 +87,7 @@ func (s *sink) begin(ctx context.Context, b *bucket, l *lease) error {
 		s.endOldest()
 	}
 	for {
-		o := &output{bucket: b, enc: s.encoding.New(s.env.Now), opened: time.Now()}
+		o := &output{bucket: b, enc: s.encoding.New(s.env.Now, b.schema), opened: time.Now()}
 		s.names(b, o)
 		// Who records a name will remove what has it: so it must be nobody's.
 		taken, err := s.taken(&o.state)

@@ -3,6 +3,7 @@ package hdfs
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,40 +16,52 @@ import (
 // Hadoop's client does: so a replica that was not known stays behind, and HDFS
 // takes it for as good as the others. What was appended would be on fewer nodes
 // than HDFS believes, and be lost with them. So a file is gone on with only when
-// the name node knows as many replicas as were written.
+// the name node knows the replicas that were written, and no other: one more was
+// copied by HDFS, for want of replicas, perhaps before what was appended last. It
+// is shorter then, and where a writer dies HDFS cuts the others to its length.
 
-var errReplicas = errors.New("the name node does not know all replicas of its last block")
+var (
+	errReplicas = errors.New("the name node does not know all replicas of its last block")
+	errCopied   = errors.New("HDFS has copied its last block to another data node")
+)
 
-// pipeline returns how many data nodes the open block of w goes to; 0: none is
-// open. The library tells nobody, so it is read where the library keeps it.
-func pipeline(w *hadoop.FileWriter) int {
+// pipeline returns the data nodes that the open block of w goes to, in order;
+// none: no block is open. The library tells nobody, so it is read where the
+// library keeps it.
+func pipeline(w *hadoop.FileWriter) (nodes []string) {
 	block := reflect.ValueOf(w).Elem().FieldByName("blockWriter")
 	if block.IsNil() {
-		return 0
+		return nil
 	}
 	located := block.Elem().FieldByName("Block")
 	if located.IsNil() {
-		return 0
+		return nil
 	}
-	return located.Elem().FieldByName("Locs").Len()
+	locs := located.Elem().FieldByName("Locs")
+	for i := range locs.Len() {
+		id := locs.Index(i).Elem().FieldByName("Id")
+		nodes = append(nodes, id.Elem().FieldByName("DatanodeUuid").Elem().String())
+	}
+	slices.Sort(nodes)
+	return nodes
 }
 
 // replicas are those of the last blocks of files that were closed, by path.
 type replicas struct {
 	mu sync.Mutex
-	of map[string]int
+	of map[string][]string
 }
 
-func (r *replicas) wrote(path string, n int) {
+func (r *replicas) wrote(path string, nodes []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.of == nil {
-		r.of = map[string]int{}
+		r.of = map[string][]string{}
 	}
-	r.of[path] = n
+	r.of[path] = nodes
 }
 
-func (r *replicas) written(path string) int {
+func (r *replicas) written(path string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.of[path]
@@ -63,26 +76,30 @@ func (r *replicas) forget(path string) {
 // replicaWait is how long data nodes may take to tell of their replicas.
 const replicaWait = 2 * time.Second
 
-// goOn opens a file with open until the open block is on as many nodes as were
+// goOn opens a file with open until the open block is on the nodes that were
 // written. What it opens without using it, it closes.
 func (r *replicas) goOn(name string, open func() (*hadoop.FileWriter, error)) (*hadoop.FileWriter, error) {
 	return whole(r.written(name), open, pipeline, func(w *hadoop.FileWriter) error { return w.Close() })
 }
 
-// whole calls open until what it opens has want nodes, or no open block.
-func whole[W any](want int, open func() (W, error), nodes func(W) int, shut func(W) error) (W, error) {
+// whole calls open until what it opens has the nodes of want, or no open block.
+func whole[W any](want []string, open func() (W, error), nodes func(W) []string, shut func(W) error) (W, error) {
 	end := time.Now().Add(replicaWait)
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
 		w, err := open()
 		if err != nil {
 			return w, err
 		}
-		if n := nodes(w); n == 0 || n >= want {
+		got := nodes(w)
+		if len(got) == 0 || len(want) == 0 || slices.Equal(got, want) {
 			return w, nil
 		}
 		var none W
 		if err := shut(w); err != nil {
 			return none, err
+		}
+		if slices.ContainsFunc(got, func(node string) bool { return !slices.Contains(want, node) }) {
+			return none, errCopied
 		}
 		if time.Now().Add(wait).After(end) {
 			return none, errReplicas

@@ -3,6 +3,8 @@ package hdfs
 import (
 	"errors"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,38 +16,39 @@ import (
 func TestAppendWaitsForReplicas(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		want  int
-		known []int // at the tries; the last one for ever
-		opens int   // tries, all but the last closed again
-		fails bool
+		want  string   // a letter for each node
+		known []string // at the tries; the last one for ever
+		opens int      // tries, all but the last closed again
+		fails error
 	}{
-		{"all are known", 3, []int{3}, 1, false},
-		{"more than were written", 2, []int{3}, 1, false},
-		{"no block is open", 3, []int{0}, 1, false},
-		{"nothing is known of what was written", 0, []int{1}, 1, false},
-		{"they come one by one", 3, []int{1, 2, 2, 3}, 4, false},
-		{"one never comes", 3, []int{1, 2}, 0, true},
+		{"all are known", "abc", []string{"abc"}, 1, nil},
+		{"one more was copied", "ab", []string{"abc"}, 1, errCopied},
+		{"one was copied in place of another", "abc", []string{"ab", "abd"}, 2, errCopied},
+		{"no block is open", "abc", []string{""}, 1, nil},
+		{"nothing is known of what was written", "", []string{"a"}, 1, nil},
+		{"they come one by one", "abc", []string{"a", "ac", "ac", "abc"}, 4, nil},
+		{"one never comes", "abc", []string{"b", "ab"}, 0, errReplicas},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				opens, shuts, began := 0, 0, time.Now()
-				n, err := whole(c.want, func() (int, error) {
+				got, err := whole(letters(c.want), func() (string, error) {
 					opens++
 					return c.known[min(opens, len(c.known))-1], nil
-				}, func(n int) int { return n }, func(int) error {
+				}, letters, func(string) error {
 					shuts++
 					return nil
 				})
 				if took := time.Since(began); took > replicaWait {
 					t.Errorf("it took %v", took)
 				}
-				if c.fails {
-					if !errors.Is(err, errReplicas) || shuts != opens {
+				if c.fails != nil {
+					if !errors.Is(err, c.fails) || shuts != opens || c.opens > 0 && opens != c.opens {
 						t.Errorf("%v; %d opened, %d closed", err, opens, shuts)
 					}
 					return
 				}
-				if err != nil || opens != c.opens || shuts != opens-1 || n != c.known[len(c.known)-1] {
+				if err != nil || opens != c.opens || shuts != opens-1 || got != c.known[len(c.known)-1] {
 					t.Errorf("%v; %d opened, %d closed", err, opens, shuts)
 				}
 			})
@@ -53,13 +56,21 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 	}
 }
 
+// letters are the nodes of a block.
+func letters(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, "")
+}
+
 func TestAppendFails(t *testing.T) {
 	open := errors.New("open")
-	if _, err := whole(1, func() (int, error) { return 0, open }, func(int) int { return 0 }, func(int) error { return nil }); !errors.Is(err, open) {
+	if _, err := whole(letters("a"), func() (string, error) { return "", open }, letters, func(string) error { return nil }); !errors.Is(err, open) {
 		t.Error(err)
 	}
 	shut := errors.New("shut")
-	if _, err := whole(2, func() (int, error) { return 1, nil }, func(n int) int { return n }, func(int) error { return shut }); !errors.Is(err, shut) {
+	if _, err := whole(letters("ab"), func() (string, error) { return "a", nil }, letters, func(string) error { return shut }); !errors.Is(err, shut) {
 		t.Error(err)
 	}
 }
@@ -67,8 +78,8 @@ func TestAppendFails(t *testing.T) {
 // The library keeps the data nodes of a block where pipeline reads them. If this
 // fails after an update of it, look how an append finds its nodes now.
 func TestPipelineOfLibrary(t *testing.T) {
-	if n := pipeline(new(hadoop.FileWriter)); n != 0 {
-		t.Errorf("a file without a block has %d nodes", n)
+	if nodes := pipeline(new(hadoop.FileWriter)); len(nodes) != 0 {
+		t.Errorf("a file without a block has the nodes %v", nodes)
 	}
 	at := reflect.TypeFor[hadoop.FileWriter]()
 	for _, name := range []string{"blockWriter", "Block", "Locs"} {
@@ -81,18 +92,22 @@ func TestPipelineOfLibrary(t *testing.T) {
 		}
 	}
 	if at.Kind() != reflect.Slice {
-		t.Errorf("the nodes are a %v", at)
+		t.Fatalf("the nodes are a %v", at)
+	}
+	id, _ := at.Elem().Elem().FieldByName("Id")
+	if uuid, ok := id.Type.Elem().FieldByName("DatanodeUuid"); !ok || uuid.Type != reflect.TypeFor[*string]() {
+		t.Errorf("a node's id is in %v", id.Type)
 	}
 }
 
 func TestReplicasAreRemembered(t *testing.T) {
 	var r replicas
-	r.wrote("/a", 3)
-	r.wrote("/a", 2)
-	r.wrote("/b", 1)
+	r.wrote("/a", letters("abc"))
+	r.wrote("/a", letters("ab"))
+	r.wrote("/b", letters("a"))
 	r.forget("/b")
 	r.forget("/c")
-	if r.written("/a") != 2 || r.written("/b") != 0 {
+	if !slices.Equal(r.written("/a"), letters("ab")) || len(r.written("/b")) > 0 {
 		t.Errorf("%v", r.of)
 	}
 }

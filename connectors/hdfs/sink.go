@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/filetype"
+	"github.com/millrace/millrace/connectors/internal/format"
 	"github.com/millrace/millrace/connectors/internal/kerberos"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/connectors/internal/turn"
@@ -146,14 +147,11 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	if s.extension = s.suffix; s.extension == "" {
 		s.extension = s.encoding.Extension()
 	}
-	dial := s.connect
-	switch {
-	case dial != nil:
-	case s.where.scheme == "file":
+	dial := s.dialer(s.where.authority)
+	if s.connect == nil && s.where.scheme == "file" {
 		dial = func() (fileSystem, error) { return local{env.FS}, nil }
-	default:
-		dial = s.dialCluster
 	}
+	s.encoding.Open(env, s.readFile)
 	if s.access.login.Keytab != "" {
 		f, err := env.FS.OpenFile(filepath.Clean(s.access.login.Keytab), 0, 0)
 		if err != nil {
@@ -174,9 +172,29 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	return nil
 }
 
+// dialer returns what connects to the HDFS of an authority.
+func (s *sink) dialer(authority string) func() (fileSystem, error) {
+	if s.connect != nil {
+		return s.connect
+	}
+	return func() (fileSystem, error) { return s.dialCluster(authority) }
+}
+
+// readFile is a format.ReadHDFS. It makes a connection of its own: schemas are
+// read once in minutes, and perhaps from another cluster.
+func (s *sink) readFile(authority, path string, limit int64) ([]byte, error) {
+	once := session{dial: s.dialer(authority), timeout: s.callTimeout}
+	defer once.drop()
+	return ask(&once, func(f fileSystem) ([]byte, error) { return f.Read(path, limit) })
+}
+
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
-	if err := s.lock.Acquire(ctx); err != nil {
+	events, err := s.encoding.Prepare(ctx, tx.Batch().Events)
+	if err == nil {
+		err = s.lock.Acquire(ctx)
+	}
+	if err != nil {
 		tx.Rollback(err)
 		return
 	}
@@ -188,25 +206,33 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 	}
 	l := &lease{tx, n}
 	s.leases = append(s.leases, l)
-	if err := s.deliver(ctx, l); err != nil {
+	if err := s.deliver(ctx, l, &events); err != nil {
 		s.fail(err)
 		return
 	}
-	tx.Unpin() // all is encoded
+	if l.left > 0 {
+		tx.Unpin() // all is encoded
+	}
 }
 
-// deliver puts the events of l, in order, into their files. After an error l is among the leases.
-func (s *sink) deliver(ctx context.Context, l *lease) error {
+// deliver puts the events of l, in order, into their files. After an error l is
+// among the leases, unless nothing of it is left.
+func (s *sink) deliver(ctx context.Context, l *lease, prepared *format.Prepared) error {
 	events := l.tx.Batch().Events
 	now := s.env.Now()
 	var touched []*output
 	for from := 0; from < len(events); {
+		if why := prepared.Refused(from); why != nil {
+			s.refuse(l, from, why)
+			from++
+			continue
+		}
 		h := events[from].Headers
 		to := from + 1
-		for to < len(events) && events[to].Headers == h {
+		for to < len(events) && events[to].Headers == h && prepared.Refused(to) == nil {
 			to++
 		}
-		b := s.bucketOf(h, now, to-from)
+		b := s.bucketOf(h, now, to-from, prepared.Schema(from))
 		for from < to {
 			if err := s.ready(ctx, b, l); err != nil {
 				return err
@@ -237,6 +263,15 @@ func (s *sink) deliver(ctx context.Context, l *lease) error {
 	return nil
 }
 
+// refuse says that event i of l can never be written.
+func (s *sink) refuse(l *lease, i int, why error) {
+	l.left--
+	if l.left == 0 { // l ends with this
+		s.leases = keep(s.leases, func(other *lease) bool { return other != l })
+	}
+	l.tx.Refuse(i, why)
+}
+
 // flush writes what o has in its buffer.
 func (s *sink) flush(o *output) error {
 	before := len(o.buf)
@@ -258,8 +293,12 @@ func (s *sink) fit(o *output, events []core.Event) int {
 }
 
 // bucketOf returns where n events with these headers go.
-func (s *sink) bucketOf(h core.Headers, now time.Time, n int) *bucket {
+func (s *sink) bucketOf(h core.Headers, now time.Time, n int, schema *format.BodySchema) *bucket {
 	target, split := s.target.Of(h, now, n)
+	end := len(target)
+	if schema != nil {
+		target = append(append(target, 0), schema.ID...)
+	}
 	if b := s.buckets[string(target)]; b != nil {
 		return b
 	}
@@ -267,9 +306,22 @@ func (s *sink) bucketOf(h core.Headers, now time.Time, n int) *bucket {
 		s.forgetBucket()
 	}
 	key := string(target)
-	b := &bucket{key: key, dir: clean(key[:split]), prefix: strings.TrimPrefix(clean(key[split+1:]), "/")}
+	b := &bucket{key: key, dir: clean(key[:split]), prefix: strings.TrimPrefix(clean(key[split+1:end]), "/"), schema: schema}
+	b.counter = s.counter(b.dir, b.prefix)
 	s.buckets[key] = b
 	return b
+}
+
+// counter is where the numbers of a bucket's files come from: buckets whose files
+// have the same names but for them share it. A number is not used again, since
+// the file that had it may still be about to be removed.
+func (s *sink) counter(dir, prefix string) *int64 {
+	for _, b := range s.buckets {
+		if b.dir == dir && b.prefix == prefix {
+			return b.counter
+		}
+	}
+	return new(int64)
 }
 
 // forgetBucket drops the oldest bucket without a file.

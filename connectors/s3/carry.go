@@ -275,7 +275,7 @@ func (s *sink) carryPart(o *output, st *state, n int, size int64) outcome {
 	var p part
 	err := s.try("upload part", st, func(ctx context.Context) error {
 		return s.reading(st, n, size, func(body io.ReadSeeker) (err error) {
-			p, err = s.store.upload(ctx, st.key, st.upload, int32(n+1), body, size)
+			p, err = s.store.upload(ctx, st.key, st.upload, int32(n+1-int(st.lost)), body, size)
 			return err
 		})
 	}, errNoUpload, errNotThere)
@@ -313,7 +313,7 @@ func (s *sink) lost(o *output, why, upload string) outcome {
 	if n := len(o.parts); n > 0 {
 		s.env.Log.Error("object has lost its beginning", "object", o.key, "bytes", int64(n)*o.part, "reason", why)
 	}
-	o.upload, o.parts = "", nil
+	o.upload, o.parts, o.lost = "", nil, int64(o.sent)
 	return moved
 }
 
@@ -322,7 +322,11 @@ func (s *sink) skip(o *output, st *state, n int) outcome {
 	s.env.Log.Error("object lacks a part", "object", st.key, "part", n+1, "bytes", st.part, "reason", errNotThere)
 	s.lock.Take()
 	o.sent = n + 1
+	o.lost++ // the numbers of an upload have no gaps: there are stores that want it so
 	s.lock.Release()
+	if !s.known(o, st) { // before what follows goes by these numbers
+		return stopped
+	}
 	return moved
 }
 

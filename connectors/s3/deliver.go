@@ -8,16 +8,18 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/millrace/millrace/connectors/internal/format"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/core"
 )
 
-// bucket is where events of one path and prefix go: one object at a time. (What
-// S3 calls a bucket is the store here.)
+// bucket is where events of one path, prefix and schema go: one object at a time.
+// (What S3 calls a bucket is the store here.)
 type bucket struct {
 	target string
-	base   string  // of keys: directory, prefix and dot
-	out    *output // nil: none is begun
+	base   string             // of keys: directory, prefix and dot
+	schema *format.BodySchema // of its events; nil: they need none, or none came since a resume
+	out    *output            // nil: none is begun
 	used   time.Time
 }
 
@@ -36,6 +38,10 @@ var (
 // Deliver implements core.Sink.
 func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 	err := s.room(ctx)
+	var events format.Prepared
+	if err == nil {
+		events, err = s.encoding.Prepare(ctx, tx.Batch().Events)
+	}
 	if err == nil {
 		err = s.lock.Acquire(ctx)
 	}
@@ -51,7 +57,7 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 	}
 	l := &lease{tx, n}
 	s.leases = append(s.leases, l)
-	if err := s.deliver(ctx, l); err != nil {
+	if err := s.deliver(ctx, l, &events); err != nil {
 		s.fail(err)
 		return
 	}
@@ -93,17 +99,22 @@ func (s *sink) room(ctx context.Context) error {
 
 // deliver puts the events of l, in order, into their objects. After an error l
 // is among the leases, unless nothing of it is left.
-func (s *sink) deliver(ctx context.Context, l *lease) error {
+func (s *sink) deliver(ctx context.Context, l *lease, prepared *format.Prepared) error {
 	events := l.tx.Batch().Events
 	now := s.env.Now()
 	var touched []*output
 	for from := 0; from < len(events); {
+		if why := prepared.Refused(from); why != nil {
+			s.refuse(l, from, from+1, why)
+			from++
+			continue
+		}
 		h := events[from].Headers
 		to := from + 1
-		for to < len(events) && events[to].Headers == h {
+		for to < len(events) && events[to].Headers == h && prepared.Refused(to) == nil {
 			to++
 		}
-		b, err := s.bucketOf(h, now, to-from)
+		b, err := s.bucketOf(h, now, to-from, prepared.Schema(from))
 		if err != nil {
 			s.refuse(l, from, to, err)
 			from = to
@@ -176,13 +187,18 @@ func (s *sink) fit(o *output, events []core.Event) int {
 var errKey = errors.New("its key, made of s3.path and s3.filePrefix, is not one that a store takes")
 
 // bucketOf returns where n events with these headers go. An error: nowhere.
-func (s *sink) bucketOf(h core.Headers, now time.Time, n int) (*bucket, error) {
+func (s *sink) bucketOf(h core.Headers, now time.Time, n int, schema *format.BodySchema) (*bucket, error) {
 	target, split := s.target.Of(h, now, n)
+	end := len(target)
+	if schema != nil {
+		target = append(append(target, 0), schema.ID...)
+	}
 	if b := s.buckets[string(target)]; b != nil {
+		b.schema = schema
 		return b, nil
 	}
-	b := &bucket{target: string(target)}
-	dir, prefix := string(target[:split]), string(target[split+1:])
+	b := &bucket{target: string(target), schema: schema}
+	dir, prefix := string(target[:split]), string(target[split+1:end])
 	b.base = strings.TrimPrefix(strings.TrimSuffix(roll.Clean(dir, ""), "/")+roll.Clean(prefix, "")+".", "/")
 	if size := len(b.base) + len(s.tail(0)); size > maxKey || !utf8.ValidString(b.base) {
 		return nil, fmt.Errorf("%w: it has %d bytes, of %d at most", errKey, size, maxKey)

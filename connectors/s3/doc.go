@@ -1,7 +1,7 @@
 // Package s3 is a sink that writes events into objects of S3, or of a store that
 // speaks its protocol, with the words of Flume's hdfs sink.
 //
-//	lease 1 ─ n piece n ─ 1 output 1 ─ 1 bucket (path + prefix)
+//	lease 1 ─ n piece n ─ 1 output 1 ─ 1 bucket (path + prefix + schema)
 //
 //	Deliver ─ bucketOf ─ encode ─ buffer ─ spool ── commit point: sync, ack with a mark
 //	                                         │

@@ -241,7 +241,7 @@ func (f *fake) complete(key, id string, up *fakeUpload, body []byte) *http.Respo
 		switch {
 		case !there || etag(b) != p.ETag:
 			return answer(400, "InvalidPart")
-		case i > 0 && p.PartNumber != list.Part[i-1].PartNumber+1:
+		case p.PartNumber != i+1: // as directory buckets have it
 			return answer(400, "InvalidPartOrder")
 		case i < len(list.Part)-1 && len(b) < f.least:
 			return answer(400, "EntityTooSmall")

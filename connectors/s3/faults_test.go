@@ -179,6 +179,37 @@ func TestUploadAborted(t *testing.T) {
 	})
 }
 
+// What was uploaded after that is not lost by a restart, though the parts have
+// other numbers than in the spool; nor after a second abort and restart.
+func TestUploadAbortedThenKilled(t *testing.T) {
+	for _, rounds := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig()
+			in := r.open(t, "")
+			var marks []core.Mark
+			deliver := func(from int) {
+				marks = append(marks, in.Deliver(suite.Bodies(from, 20)).Marks()...)
+				flush(t, in)
+				synctest.Wait()
+			}
+			for i := range rounds {
+				deliver(i * 40)
+				r.set(func() { clear(r.uploads) }) // of which the next part hears
+				deliver(i*40 + 20)
+				r = kill(r, in)
+				in = r.open(t, "", marks...)
+			}
+			in.Deliver(suite.Bodies(rounds*40, 20))
+			in.Close()
+			// The abort takes what was uploaded by then; the lines at its edge are torn.
+			got, want := r.lines(), suite.Bodies(rounds*40-20+3, 20+20-3)
+			if n := len(got); n < len(want) || !slices.Equal(got[n-len(want):], want) || len(r.files()) > 0 {
+				t.Errorf("%d aborts: %q, left in the spool %q", rounds, got, r.files())
+			}
+		})
+	}
+}
+
 // The disk fails: all is rolled back and comes again.
 func TestDiskFails(t *testing.T) {
 	// The suite has that; here with objects that were begun before.

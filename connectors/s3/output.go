@@ -76,7 +76,7 @@ func (s *sink) ready(ctx context.Context, b *bucket, l *lease) error {
 		}
 	}
 	s.last = max(s.last+1, s.env.Now().UnixMilli()+1)
-	o := &output{bucket: b, enc: s.encoding.New(s.env.Now), begun: time.Now(), resolved: true}
+	o := &output{bucket: b, enc: s.encoding.New(s.env.Now, b.schema), begun: time.Now(), resolved: true}
 	o.state = state{
 		seq: s.last, part: s.partSize, spool: s.spool.id, where: s.where, target: b.target,
 		key: b.base + s.tail(s.last), opened: o.begun.UnixMilli(), format: o.enc.State(),
@@ -318,7 +318,7 @@ func (s *sink) rewind(o *output) {
 	clear(o.held)
 	o.held = o.held[:0]
 	o.closeFiles()
-	o.enc = s.encoding.New(s.env.Now)
+	o.enc = s.encoding.New(s.env.Now, o.bucket.schema)
 	o.written, o.total, o.inBodies, o.stale = o.length, o.events, o.bodies, true
 	if o.length == 0 {
 		o.buf = o.enc.Begin(o.buf)

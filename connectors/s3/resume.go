@@ -40,8 +40,8 @@ func (s *sink) resume() error {
 			s.forgotten = append(s.forgotten, stream)
 			continue
 		case local.key == st.key:
-			if st.upload == "" {
-				st.upload = local.upload
+			if st.upload == "" || local.lost > st.lost { // it was begun after that ack
+				st.upload, st.lost = local.upload, max(st.lost, local.lost)
 			}
 			st.final = st.final || local.final && local.length == st.length
 		}
@@ -118,7 +118,7 @@ func (s *sink) take(o *output) {
 
 // goesOn reports whether what was recorded fits this configuration.
 func (s *sink) goesOn(o *output) bool {
-	o.enc = s.encoding.New(s.env.Now)
+	o.enc = s.encoding.New(s.env.Now, nil)
 	_, taken := s.buckets[o.target]
 	return !taken && o.where == s.where && strings.HasSuffix(o.key, s.tail(o.seq)) && o.enc.Resume(o.format) && !s.limits.Full(o.events, o.bodies)
 }
@@ -168,9 +168,9 @@ func (s *sink) resolve(o *output, st *state) outcome {
 		o.upload = ""
 		s.env.Log.Error("multipart upload is gone: only what is in the spool is left of the object", "object", o.key, "bytes", o.length)
 	}
-	o.parts, o.sent = nil, 0
+	o.parts, o.sent = nil, int(o.lost)
 	for _, p := range parts { // what follows a gap, or is not whole, is uploaded again
-		if int(p.number) == o.sent+1 && p.size == o.part && o.sent < o.state.parts() {
+		if int(p.number) == len(o.parts)+1 && p.size == o.part && o.sent < o.state.parts() {
 			o.parts = append(o.parts, p)
 			o.sent++
 		}

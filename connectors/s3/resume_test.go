@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/millrace/millrace/connectors/internal/format/formattest"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/sinktest"
@@ -40,7 +41,7 @@ func begun(t *testing.T, kv string) (*rig, []core.Mark) {
 // An upload that was broken off goes on where it was: no part is sent twice, and
 // no second upload is begun. So does one whose id was not recorded.
 func TestUploadGoesOn(t *testing.T) {
-	for _, kv := range []string{"", "serializer=json", "serializer=avro_event", "fileType=SequenceFile", "fileType=CompressedStream codeC=gzip"} {
+	for _, kv := range []string{"", "serializer=json", "serializer=avro_event", "serializer=avro", "fileType=SequenceFile", "fileType=CompressedStream codeC=gzip"} {
 		for _, keeps := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				r, marks := begun(t, kv)
@@ -57,6 +58,11 @@ func TestUploadGoesOn(t *testing.T) {
 				size := len(r.content(keys[0]))
 				if want := (size + 63) / 64; r.count("part") != want || r.count("create") != 1 {
 					t.Errorf("%s: %d parts sent of %d, %d uploads begun", kv, r.count("part"), want, r.count("create"))
+				}
+				if kv == "serializer=avro" {
+					if f, err := formattest.DecodeBodies(r.content(keys[0])); err != nil || !slices.Equal(f.Bodies, suite.Bodies(0, 100)) {
+						t.Errorf("%d events, %v", len(f.Bodies), err)
+					}
 				}
 				if kv == "" && !slices.Equal(r.lines(), suite.Bodies(0, 100)) {
 					t.Errorf("%d events", len(r.lines()))
@@ -176,6 +182,8 @@ func FuzzState(f *testing.F) {
 	st := state{length: 100, events: 3, bodies: 90, opened: start, seq: 7, part: 64, final: true, spool: "0011", key: "k", target: "t\x00p", format: "TEXT", upload: "u"}
 	f.Add(st.encode())
 	f.Add([]byte{1, 0})
+	st.lost = 1
+	f.Add(st.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decodeState(b)
 		if err != nil {

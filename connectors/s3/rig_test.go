@@ -30,8 +30,18 @@ type rig struct {
 }
 
 func newRig() *rig {
-	mem := vfs.NewMem()
+	mem := withSchema(vfs.NewMem(), 25)
 	return &rig{newFake(), mem, vfs.NewFault(mem), 64}
+}
+
+// withSchema is disk with what serializer=avro is told: the schema of bodies of
+// that size. Those of suite.Bodies have 25 bytes.
+func withSchema(disk *vfs.Mem, size int) *vfs.Mem {
+	text := fmt.Sprintf(`{"type":"fixed","name":"E","size":%d}`, size)
+	if err := vfs.WriteFile(disk, "/schema.avsc", []byte(text), 0o644); err != nil {
+		panic(err) // memory does not fail
+	}
+	return disk
 }
 
 // small is a sink with parts that no store would take.
@@ -62,6 +72,9 @@ func settings(kv string) map[string]string {
 		k, v, _ := strings.Cut(s, "=")
 		if strings.HasPrefix(k, "serializer") {
 			all[k] = v
+			if v == "avro" {
+				all["serializer.schemaURL"] = "file:///schema.avsc"
+			}
 			continue
 		}
 		all["s3."+k] = v

@@ -157,6 +157,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		return err
 	}
 	s.target.Open(env, "s3.")
+	s.encoding.Open(env, nil)
 	s.failed = env.Metrics.Counter("request_failures_total", "Requests to the store that failed and were, or will be, made again.")
 	s.refused = env.Metrics.Counter("objects_refused_total", "Objects that the store refused for good; they are set aside in the spool.")
 	s.lock, s.wake, s.freed = turn.NewLock(), turn.NewWake(), turn.NewWake()

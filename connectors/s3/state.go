@@ -15,12 +15,13 @@ type state struct {
 	opened int64 // when it was begun, in ms since 1970
 	seq    int64 // its number in the spool, and in its key
 	part   int64 // bytes of each part but the last
+	lost   int64 // parts that are nowhere: what follows them, part n from 0, has the number n+1-lost in the upload
 	final  bool  // nothing more comes
 
 	spool  string // id of the spool that has its bytes
 	where  string // endpoint and bucket
 	key    string
-	target string // path and prefix as expanded, with a byte 0 between
+	target string // path and prefix as expanded, and the id of a schema, with a byte 0 between
 	format string // how an encoder goes on with it
 	upload string // id of its multipart upload; empty: none is recorded
 }
@@ -30,11 +31,16 @@ func (s *state) parts() int { return int(s.length / s.part) }
 
 const (
 	stateVersion = 1
+	lossyVersion = 2        // with lost behind the other numbers; written only where something is
 	maxState     = 64 << 10 // bytes
 )
 
-func (s *state) numbers() [6]*int64 {
-	return [...]*int64{&s.length, &s.events, &s.bodies, &s.opened, &s.seq, &s.part}
+func (s *state) numbers(version byte) []*int64 {
+	all := []*int64{&s.length, &s.events, &s.bodies, &s.opened, &s.seq, &s.part, &s.lost}
+	if version == lossyVersion {
+		return all
+	}
+	return all[:6]
 }
 
 func (s *state) texts() [6]*string {
@@ -44,10 +50,13 @@ func (s *state) texts() [6]*string {
 // encode: version, whether it is final, then numbers as varints and texts with their lengths.
 func (s *state) encode() []byte {
 	b := append(make([]byte, 0, 256), stateVersion, 0)
+	if s.lost > 0 {
+		b[0] = lossyVersion
+	}
 	if s.final {
 		b[1] = 1
 	}
-	for _, n := range s.numbers() {
+	for _, n := range s.numbers(b[0]) {
 		b = binary.AppendUvarint(b, uint64(*n))
 	}
 	for _, text := range s.texts() {
@@ -60,12 +69,13 @@ func (s *state) encode() []byte {
 var errState = errors.New("not a resume state of this version")
 
 func decodeState(b []byte) (state, error) {
-	if len(b) < 2 || len(b) > maxState || b[0] != stateVersion || b[1] > 1 {
+	if len(b) < 2 || len(b) > maxState || b[0] != stateVersion && b[0] != lossyVersion || b[1] > 1 {
 		return state{}, errState
 	}
 	s := state{final: b[1] == 1}
+	numbers := s.numbers(b[0])
 	b = b[2:]
-	for _, p := range s.numbers() {
+	for _, p := range numbers {
 		n, used := binary.Uvarint(b)
 		if used <= 0 || int64(n) < 0 {
 			return state{}, errState
@@ -79,7 +89,7 @@ func decodeState(b []byte) (state, error) {
 		}
 		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
 	}
-	if len(b) > 0 || s.key == "" || s.spool == "" || s.part < 1 || s.length/s.part > maxParts {
+	if len(b) > 0 || s.key == "" || s.spool == "" || s.part < 1 || s.length/s.part > maxParts || s.lost > s.length/s.part+1 {
 		return state{}, errState
 	}
 	return s, nil

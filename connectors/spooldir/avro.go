@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/millrace/millrace/connectors/internal/avroschema"
 	"github.com/millrace/millrace/connectors/internal/lines"
 	"github.com/millrace/millrace/core"
 )
@@ -59,7 +60,7 @@ func openContainer(r io.Reader, limit int64) (*container, error) {
 	if string(magic[:]) != "Obj\x01" {
 		return nil, errNotAvro
 	}
-	left := int64(maxSchema)
+	left := int64(avroschema.MaxText)
 	for {
 		n, err := binary.ReadVarint(c.r)
 		if err != nil {
@@ -95,7 +96,7 @@ func (c *container) text(left *int64) (string, error) {
 		return "", c.short(err)
 	}
 	if *left -= n + 1; n < 0 || *left < 0 {
-		return "", fmt.Errorf("metadata before byte %d are longer than %d bytes", c.at(), maxSchema)
+		return "", fmt.Errorf("metadata before byte %d are longer than %d bytes", c.at(), avroschema.MaxText)
 	}
 	text := make([]byte, n)
 	_, err = io.ReadFull(c.r, text)
@@ -289,7 +290,7 @@ func (c *container) close() {
 type avroReader struct {
 	in     *input
 	c      *container
-	schema *schema
+	schema *avroschema.Schema
 	head   core.Headers
 
 	blk  *core.Block
@@ -308,13 +309,13 @@ func newAvroReader(s *source, in *input, head core.Headers, done, mark int64) (*
 	}
 	r := &avroReader{in: in, c: c}
 	var literal string
-	if r.schema, literal, err = parseSchema([]byte(c.meta["avro.schema"])); err != nil {
+	if r.schema, literal, err = avroschema.Parse([]byte(c.meta["avro.schema"])); err != nil {
 		return nil, err
 	}
 	if s.schemaType == literalSchema {
 		r.head = head.With("flume.avro.schema.literal", literal)
 	} else {
-		r.head = head.With("flume.avro.schema.hash", r.schema.fingerprint())
+		r.head = head.With("flume.avro.schema.hash", r.schema.Fingerprint())
 	}
 	for r.from = c.at(); r.at < done || r.mark() < mark; {
 		records, size, err := c.next()
@@ -369,7 +370,7 @@ func (r *avroReader) load(records, size int64) error {
 		return err
 	}
 	most := int64(len(r.data))
-	if r.schema.nothing {
+	if r.schema.Nothing() {
 		most = manyEmpty
 	}
 	if records > most {
@@ -388,7 +389,7 @@ func (r *avroReader) unload() {
 
 // record cuts the next record off. Those of a block fill it.
 func (r *avroReader) record() ([]byte, error) {
-	n, err := r.schema.skip(r.data)
+	n, err := r.schema.Skip(r.data)
 	if err == nil && r.left == 1 && n < len(r.data) {
 		err = errors.New("the block has bytes behind it")
 	}

@@ -121,28 +121,6 @@ func FuzzBlob(f *testing.F) {
 	})
 }
 
-func FuzzSchema(f *testing.F) {
-	f.Add([]byte(stringSchema), []byte("\x02a"))
-	f.Add([]byte(`["null",{"type":"map","values":{"type":"array","items":"int"}}]`), []byte("\x02\x02\x02k\x02\x02\x00\x00"))
-	f.Fuzz(func(t *testing.T, schema, value []byte) {
-		s, literal, err := parseSchema(schema)
-		if err != nil {
-			return
-		}
-		again, _, err := parseSchema([]byte(literal))
-		if err != nil || again.fingerprint() != s.fingerprint() {
-			t.Fatalf("%s: %v", literal, err)
-		}
-		canonical := s.canonical(nil, make(map[string]bool))
-		if third, _, err := parseSchema(canonical); err == nil && third.fingerprint() != s.fingerprint() {
-			t.Fatalf("canonical form %s is not one", canonical)
-		}
-		if n, err := s.skip(value); err == nil && (n < 0 || n > len(value)) {
-			t.Fatalf("a value of %d bytes in %d", n, len(value))
-		}
-	})
-}
-
 func FuzzMeta(f *testing.F) {
 	data, err := os.ReadFile("testdata/spooldir-main.meta")
 	must(f, err)

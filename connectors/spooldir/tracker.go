@@ -80,12 +80,13 @@ func readMeta(r io.Reader) (m meta, err error) {
 			return m, err
 		}
 		for ; count > 0 && err == nil; count-- {
-			var n int64
-			if n, data, err = varint(data); err == nil && n < 0 {
+			switch n, size := binary.Varint(data); {
+			case size <= 0:
+				err = io.ErrUnexpectedEOF
+			case n < 0:
 				err = fmt.Errorf("an offset of %d", n)
-			}
-			if err == nil {
-				m.offset = n
+			default:
+				m.offset, data = n, data[size:]
 			}
 		}
 		blk.Release()

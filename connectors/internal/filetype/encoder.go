@@ -1,6 +1,7 @@
 package filetype
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -93,14 +94,27 @@ func (e *Config) Extension() string {
 	return ""
 }
 
+// Open makes e ready for Prepare. hdfs reads a schema's file in HDFS; nil: none is read there.
+func (e *Config) Open(env core.Env, hdfs format.ReadHDFS) { e.format.Open(env, hdfs) }
+
+// Prepare finds what there is to know of events before they are written: see
+// format.Config. An error is temporary.
+func (e *Config) Prepare(ctx context.Context, events []core.Event) (format.Prepared, error) {
+	if e.kind == SequenceFile { // has its own formats
+		return format.Prepared{}, nil
+	}
+	return e.format.Prepare(ctx, events)
+}
+
 // New returns the encoder of one file. now is asked for the time of an event
-// that has none, where the file type shows it.
-func (e *Config) New(now func() time.Time) Encoder {
+// that has none, where the file type shows it. schema is that of the file's
+// events, as Prepare says; nil is enough for Resume.
+func (e *Config) New(now func() time.Time, schema *format.BodySchema) Encoder {
 	switch e.kind {
 	case DataStream:
-		return plain{e.format.New()}
+		return plain{e.format.New(schema)}
 	case CompressedStream:
-		return &compressed{plain: plain{e.format.New()}, codec: e.codec}
+		return &compressed{plain: plain{e.format.New(schema)}, codec: e.codec}
 	}
 	return newSequence(e.text, e.codec, now)
 }

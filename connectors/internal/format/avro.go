@@ -1,16 +1,10 @@
 package format
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"hash/crc32"
 	"strings"
-
-	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/snappy"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/millrace/millrace/core"
 )
@@ -18,55 +12,96 @@ import (
 // Schema is the schema of AVRO_EVENT, to the letter what Flume stores in its files.
 const Schema = `{"type":"record","name":"Event","fields":[{"name":"headers","type":{"type":"map","values":"string"}},{"name":"body","type":"bytes"}]}`
 
-// avro writes an object container file.
-type avro struct {
+// container writes an object container file, whatever is in its records.
+type container struct {
 	limit int // of a block
 	codec string
 	mark  [16]byte
 
-	block  []byte // events that are not yet in the file
+	block  []byte // records that are not yet in the file
 	events int64
-	last   core.Headers // whose encoding is in head
-	head   []byte
 	coder  coder // made with the first block that needs it
 }
 
-// coder appends data, compressed, to dst.
-type coder func(dst, data []byte) []byte
-
-func newAvro(limit int, codec string) *avro {
-	a := &avro{limit: limit, codec: codec}
-	rand.Read(a.mark[:])
-	return a
+func newContainer(limit int, codec string) container {
+	c := container{limit: limit, codec: codec}
+	rand.Read(c.mark[:])
+	return c
 }
 
-func (a *avro) Begin(dst []byte) []byte {
+func (c *container) begin(dst []byte, schema string) []byte {
 	dst = append(dst, "Obj\x01"...)
-	if !known(a.codec) { // then Flume names no codec, and readers take that for null
-		dst = str(str(long(dst, 1), "avro.schema"), Schema)
+	if !known(c.codec) { // then Flume names no codec, and readers take that for null
+		dst = str(str(long(dst, 1), "avro.schema"), schema)
 	} else {
-		dst = str(str(long(dst, 2), "avro.schema"), Schema)
-		dst = str(str(dst, "avro.codec"), a.codec)
+		dst = str(str(long(dst, 2), "avro.schema"), schema)
+		dst = str(str(dst, "avro.codec"), c.codec)
 	}
 	dst = long(dst, 0)
-	return append(dst, a.mark[:]...)
+	return append(dst, c.mark[:]...)
 }
 
-func (a *avro) Append(dst []byte, events []core.Event, limit int64) ([]byte, int) {
-	begin := len(dst) + len(a.block)
+// append is Serializer.Append; record appends one event to the block.
+func (c *container) append(dst []byte, events []core.Event, limit int64, record func(block []byte, e *core.Event) []byte) ([]byte, int) {
+	begin := len(dst) + len(c.block)
 	for i := range events {
-		a.block = a.headers(a.block, events[i].Headers)
-		a.block = long(a.block, int64(len(events[i].Body)))
-		a.block = append(a.block, events[i].Body...)
-		a.events++
-		if len(a.block) >= a.limit {
-			dst = a.Flush(dst)
+		c.block = record(c.block, &events[i])
+		c.events++
+		if len(c.block) >= c.limit {
+			dst = c.Flush(dst)
 		}
-		if limit > 0 && int64(len(dst)+len(a.block)-begin) >= limit {
+		if limit > 0 && int64(len(dst)+len(c.block)-begin) >= limit {
 			return dst, i + 1
 		}
 	}
 	return dst, len(events)
+}
+
+func (c *container) Flush(dst []byte) []byte {
+	if c.events == 0 {
+		return dst
+	}
+	dst = long(dst, c.events)
+	if c.coder == nil {
+		c.coder = newCoder(c.codec)
+	}
+	dst = c.coder(dst, c.block)
+	c.block, c.events = c.block[:0], 0
+	return append(dst, c.mark[:]...)
+}
+
+// state is the marker and the codec, which resume takes again.
+func (c *container) state() string { return hex.EncodeToString(c.mark[:]) + " " + c.codec }
+
+func (c *container) resume(state string) bool {
+	mark, codec, _ := strings.Cut(state, " ")
+	raw, err := hex.DecodeString(mark)
+	if codec != c.codec || err != nil || len(raw) != len(c.mark) {
+		return false
+	}
+	copy(c.mark[:], raw)
+	return true
+}
+
+// avro is AVRO_EVENT.
+type avro struct {
+	container
+	last core.Headers // whose encoding is in head
+	head []byte
+}
+
+func newAvro(limit int, codec string) *avro { return &avro{container: newContainer(limit, codec)} }
+
+func (a *avro) Begin(dst []byte) []byte { return a.begin(dst, Schema) }
+
+func (a *avro) Append(dst []byte, events []core.Event, limit int64) ([]byte, int) {
+	return a.append(dst, events, limit, a.record)
+}
+
+func (a *avro) record(dst []byte, e *core.Event) []byte {
+	dst = a.headers(dst, e.Headers)
+	dst = long(dst, int64(len(e.Body)))
+	return append(dst, e.Body...)
 }
 
 func (a *avro) headers(dst []byte, h core.Headers) []byte {
@@ -85,81 +120,44 @@ func (a *avro) headers(dst []byte, h core.Headers) []byte {
 	return append(dst, a.head...)
 }
 
-func (a *avro) Flush(dst []byte) []byte {
-	if a.events == 0 {
-		return dst
-	}
-	dst = long(dst, a.events)
-	if a.coder == nil {
-		a.coder = newCoder(a.codec)
-	}
-	dst = a.coder(dst, a.block)
-	a.block, a.events = a.block[:0], 0
-	return append(dst, a.mark[:]...)
-}
-
-func (a *avro) State() string {
-	return names[avroEvent][0] + " " + hex.EncodeToString(a.mark[:]) + " " + a.codec
-}
+func (a *avro) State() string { return names[avroEvent][0] + " " + a.state() }
 
 func (a *avro) Resume(state string) bool {
-	kind, rest, _ := strings.Cut(state, " ")
-	mark, codec, _ := strings.Cut(rest, " ")
-	raw, err := hex.DecodeString(mark)
-	if kind != names[avroEvent][0] || codec != a.codec || err != nil || len(raw) != len(a.mark) {
+	rest, ok := strings.CutPrefix(state, names[avroEvent][0]+" ")
+	return ok && a.resume(rest)
+}
+
+// datum is AVRO: the body of each event is a record as it is.
+type datum struct {
+	container
+	schema *BodySchema // nil: the serializer only goes on with a file
+	id     string      // of the file's schema
+}
+
+func newDatum(limit int, codec string, schema *BodySchema) *datum {
+	d := &datum{container: newContainer(limit, codec), schema: schema}
+	if schema != nil {
+		d.id = schema.ID
+	}
+	return d
+}
+
+func (d *datum) Begin(dst []byte) []byte { return d.begin(dst, d.schema.text) }
+
+func (d *datum) Append(dst []byte, events []core.Event, limit int64) ([]byte, int) {
+	return d.append(dst, events, limit, func(block []byte, e *core.Event) []byte { return append(block, e.Body...) })
+}
+
+func (d *datum) State() string { return names[avroBody][0] + " " + d.id + " " + d.state() }
+
+func (d *datum) Resume(state string) bool {
+	rest, ok := strings.CutPrefix(state, names[avroBody][0]+" ")
+	id, rest, _ := strings.Cut(rest, " ")
+	if !ok || id == "" || d.schema != nil && id != d.id || !d.resume(rest) {
 		return false
 	}
-	copy(a.mark[:], raw)
+	d.id = id
 	return true
-}
-
-func known(codec string) bool {
-	switch codec {
-	case "null", "deflate", "snappy", "zstandard":
-		return true
-	}
-	return false
-}
-
-// newCoder returns what writes a block's size and its data by a codec. It keeps
-// its memory from block to block.
-func newCoder(codec string) coder {
-	switch codec {
-	case "deflate":
-		var out bytes.Buffer
-		w, err := flate.NewWriter(&out, flate.DefaultCompression)
-		if err != nil {
-			panic(err) // the level is a constant
-		}
-		return func(dst, data []byte) []byte {
-			out.Reset()
-			w.Reset(&out)
-			// A bytes.Buffer never fails.
-			_, _ = w.Write(data)
-			_ = w.Close()
-			return append(long(dst, int64(out.Len())), out.Bytes()...)
-		}
-	case "snappy":
-		var out []byte
-		return func(dst, data []byte) []byte {
-			out = snappy.Encode(out[:cap(out)], data)
-			dst = append(long(dst, int64(len(out)+4)), out...)
-			return binary.BigEndian.AppendUint32(dst, crc32.ChecksumIEEE(data))
-		}
-	case "zstandard":
-		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			panic(err) // the options are constants
-		}
-		var out []byte
-		return func(dst, data []byte) []byte {
-			out = w.EncodeAll(data, out[:0])
-			return append(long(dst, int64(len(out))), out...)
-		}
-	}
-	return func(dst, data []byte) []byte {
-		return append(long(dst, int64(len(data))), data...)
-	}
 }
 
 // long appends n as Avro does: zigzag, then seven bits a byte, low ones first.

@@ -12,9 +12,12 @@ import (
 type Config struct {
 	kind    kind
 	newline bool
-	block   int // AVRO_EVENT: bytes of a block before compression
+	block   int // AVRO_EVENT, AVRO: bytes of a block before compression
 	codec   string
 	shape   string // JSON
+
+	url     string   // AVRO: of the schema of events that name none
+	schemas *schemas // made by Open
 }
 
 type kind uint8
@@ -23,6 +26,7 @@ const (
 	text kind = iota
 	headerAndText
 	avroEvent
+	avroBody
 	jsonText
 )
 
@@ -31,21 +35,27 @@ var names = [...][2]string{
 	text:          {"TEXT", classes + "BodyTextEventSerializer$Builder"},
 	headerAndText: {"HEADER_AND_TEXT", classes + "HeaderAndBodyTextEventSerializer$Builder"},
 	avroEvent:     {"AVRO_EVENT", classes + "FlumeEventAvroEventSerializer$Builder"},
+	avroBody:      {"AVRO", "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder"},
 	jsonText:      {"JSON", "JSON"},
 }
 
 const classes = "org.apache.flume.serialization."
 
-var errUnknown = errors.New("is not a serializer: there are TEXT, HEADER_AND_TEXT, AVRO_EVENT and JSON (Java classes cannot run here)")
+var errUnknown = errors.New("is not a serializer: there are TEXT, HEADER_AND_TEXT, AVRO_EVENT, AVRO and JSON (Java classes cannot run here)")
 
 // Keys binds c to the key named prefix (Flume's sink.serializer or serializer)
 // and those below it.
 func Keys(k *conf.Keys, prefix string, c *Config) {
-	c.kind = text
-	k.Func(prefix, "serializer", "TEXT", "What is written of an event: TEXT (the body), HEADER_AND_TEXT, AVRO_EVENT (an Avro container file), or JSON (an object a line).", c.choose)
+	c.kind, c.url, c.schemas = text, "", nil
+	k.Func(prefix, "serializer", "TEXT", "What is written of an event: TEXT (the body), HEADER_AND_TEXT, AVRO_EVENT (an Avro container file), AVRO (the same of bodies that are Avro already; Flume's AvroEventSerializer), or JSON (an object a line).", c.choose)
 	k.Bool(&c.newline, prefix+".appendNewline", true, "TEXT and HEADER_AND_TEXT: end each event with a newline.")
-	k.Int(&c.block, prefix+".syncIntervalBytes", 2048000, "AVRO_EVENT: size at which a block ends, before compression.").Must(conf.Range(32, 1<<30)).Unit("bytes")
-	k.String(&c.codec, prefix+".compressionCodec", "null", "AVRO_EVENT: compression of blocks: null, deflate, snappy or zstandard.")
+	k.Int(&c.block, prefix+".syncIntervalBytes", 2048000, "AVRO_EVENT, AVRO: size at which a block ends, before compression.").Must(conf.Range(32, 1<<30)).Unit("bytes")
+	k.String(&c.codec, prefix+".compressionCodec", "null", "AVRO_EVENT, AVRO: compression of blocks: null, deflate, snappy, bzip2 or zstandard.")
+	k.Func(prefix+".schemaURL", "url", "", "AVRO: where the schema of events is that have no header flume.avro.schema.url or flume.avro.schema.literal: file:, http:, https: or, in the hdfs sink, hdfs:.", func(text string) error {
+		c.url = text
+		_, err := parseURL(text)
+		return err
+	})
 	k.String(&c.shape, prefix+".shape", jsonEvent, `JSON: what an object is. event: {"headers":{...},"body":"..."}, as Flume's http source takes it; flat: each header is a member, the body is the member message.`).
 		Must(conf.OneOf(jsonEvent, jsonFlat)).Since("1.0")
 	k.Check(func(r *conf.Report) { c.check(r, prefix) })
@@ -68,7 +78,10 @@ func (c *Config) check(r *conf.Report, prefix string) {
 	if c.kind == jsonText && r.IsSet(prefix+".appendNewline") {
 		r.Warn(prefix+".appendNewline", "has no effect with JSON: each object is a line")
 	}
-	if c.kind != avroEvent {
+	if c.kind != avroBody && r.IsSet(prefix+".schemaURL") {
+		r.Warn(prefix+".schemaURL", "has no effect with %s", names[c.kind][0])
+	}
+	if c.kind != avroEvent && c.kind != avroBody {
 		for _, key := range [...]string{prefix + ".syncIntervalBytes", prefix + ".compressionCodec"} {
 			if r.IsSet(key) {
 				r.Warn(key, "has no effect with %s", names[c.kind][0])
@@ -77,20 +90,24 @@ func (c *Config) check(r *conf.Report, prefix string) {
 		return
 	}
 	if r.IsSet(prefix + ".appendNewline") {
-		r.Warn(prefix+".appendNewline", "has no effect with AVRO_EVENT")
+		r.Warn(prefix+".appendNewline", "has no effect with %s", names[c.kind][0])
 	}
 	switch {
 	case known(c.codec):
-	case c.codec == "bzip2", c.codec == "xz":
-		r.Error(prefix+".compressionCodec", "%q is not supported here: use deflate, snappy or zstandard", c.codec)
+	case c.codec == "xz":
+		r.Error(prefix+".compressionCodec", "%q is not supported here: use bzip2 or zstandard", c.codec)
 	default:
 		r.Warn(prefix+".compressionCodec", "%q is not a codec: blocks are not compressed", c.codec)
 	}
 }
 
 // New returns a serializer for one file. It is used by one goroutine at a time.
-func (c *Config) New() Serializer {
+// schema is that of the file's events, as Prepare says; nil where they need none,
+// or where the serializer is to resume a file whose schema is not known any more.
+func (c *Config) New(schema *BodySchema) Serializer {
 	switch c.kind {
+	case avroBody:
+		return newDatum(c.block, c.codec, schema)
 	case avroEvent:
 		return newAvro(c.block, c.codec)
 	case jsonText:

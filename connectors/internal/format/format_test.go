@@ -72,11 +72,11 @@ func vector(t *testing.T, name string) []byte {
 
 // flume: TestFlumeEventAvroEventSerializer testAvroSerializer
 func TestFlumesFiles(t *testing.T) {
-	if got, want := all(config(t).New(), eventsB()), vector(t, "file_roll-text.out"); !bytes.Equal(got, want) {
+	if got, want := all(config(t).New(nil), eventsB()), vector(t, "file_roll-text.out"); !bytes.Equal(got, want) {
 		t.Errorf("TEXT:\n%q, Flume wrote\n%q", got, want)
 	}
 	c := config(t, "serializer", "header_and_text")
-	if got, want := all(c.New(), eventsB()), vector(t, "file_roll-header_and_text.out"); !bytes.Equal(got, want) {
+	if got, want := all(c.New(nil), eventsB()), vector(t, "file_roll-header_and_text.out"); !bytes.Equal(got, want) {
 		t.Errorf("HEADER_AND_TEXT:\n%q, Flume wrote\n%q", got, want)
 	}
 	want := vector(t, "file_roll-avro_event.avro")
@@ -84,7 +84,7 @@ func TestFlumesFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := config(t, "serializer", "AVRO_EVENT").New().(*avro)
+	a := config(t, "serializer", "AVRO_EVENT").New(nil).(*avro)
 	copy(a.mark[:], f.Sync)
 	if got := all(a, eventsB()); !bytes.Equal(got, want) {
 		t.Errorf("AVRO_EVENT:\n%q, Flume wrote\n%q", got, want)
@@ -96,7 +96,7 @@ func TestText(t *testing.T) {
 	for _, c := range []struct {
 		newline, body, want string
 	}{{"true", "body", "body\n"}, {"false", "event 1\n", "event 1\n"}, {"true", "", "\n"}, {"true", "event 1\n", "event 1\n\n"}} {
-		got := all(config(t, "serializer.appendNewline", c.newline).New(), []core.Event{event(c.body)})
+		got := all(config(t, "serializer.appendNewline", c.newline).New(nil), []core.Event{event(c.body)})
 		if string(got) != c.want {
 			t.Errorf("%+v: got %q", c, got)
 		}
@@ -132,21 +132,21 @@ func TestJavaHash(t *testing.T) {
 // flume: TestFlumeEventAvroEventSerializer testAvroSerializerNullCompression testAvroSerializerDeflateCompression
 // flume: TestFlumeEventAvroEventSerializer testAvroSerializerSnappyCompression
 func TestAvroCodecs(t *testing.T) {
-	for _, codec := range []string{"null", "deflate", "snappy", "zstandard", "lzma"} {
+	for _, codec := range []string{"null", "deflate", "snappy", "zstandard", "bzip2", "lzma"} {
 		c, faults := bind(t, map[string]string{
 			"serializer": "AVRO_EVENT", "serializer.compressionCodec": codec, "serializer.syncIntervalBytes": "100",
 		})
 		if faults.HasErrors() || len(faults) > 0 != (codec == "lzma") {
 			t.Fatalf("%s: %v", codec, faults)
 		}
-		s := c.New()
+		s := c.New(nil)
 		data := s.Begin(nil)
 		var want []core.Event
 		for range 3 { // through a cut: a second serializer goes on after a Flush
 			data, _ = s.Append(data, eventsB(), 0)
 			data = s.Flush(data)
 			want = append(want, eventsB()...)
-			next := c.New()
+			next := c.New(nil)
 			if !next.Resume(s.State()) {
 				t.Fatalf("%s: no resume from %q", codec, s.State())
 			}
@@ -176,11 +176,11 @@ func TestAvroCodecs(t *testing.T) {
 func TestLimit(t *testing.T) {
 	events := eventsB() // each 11 bytes with its newline
 	for limit, want := range map[int64]int{0: 5, 1: 1, 11: 1, 12: 2, 33: 3, 1000: 5} {
-		if _, n := config(t).New().Append(nil, events, limit); n != want {
+		if _, n := config(t).New(nil).Append(nil, events, limit); n != want {
 			t.Errorf("limit %d: %d events, want %d", limit, n, want)
 		}
 	}
-	if _, n := config(t, "serializer", "AVRO_EVENT").New().Append(nil, events, 100); n != 2 {
+	if _, n := config(t, "serializer", "AVRO_EVENT").New(nil).Append(nil, events, 100); n != 2 {
 		t.Errorf("AVRO_EVENT: %d events, want 2", n)
 	}
 }
@@ -195,6 +195,7 @@ func TestKeys(t *testing.T) {
 		{map[string]string{"serializer": "com.example.Mine$Builder"}, "is not a serializer", false},
 		{map[string]string{"serializer": "avro_event", "serializer.syncIntervalBytes": "1"}, "between 32 and", false},
 		{map[string]string{"serializer": "avro_event", "serializer.compressionCodec": "xz"}, "not supported", false},
+		{map[string]string{"serializer": "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder", "serializer.compressionCodec": "xz"}, "not supported", false},
 		{map[string]string{"serializer.compressionCodec": "snappy"}, "", true},
 		{map[string]string{"serializer": "avro_event", "serializer.appendNewline": "false"}, "", true},
 	} {
@@ -212,7 +213,7 @@ func FuzzAvro(f *testing.F) {
 	f.Add("", "\xff", []byte{0}, uint64(2))
 	f.Fuzz(func(t *testing.T, key, value string, body []byte, seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		codec := []string{"null", "deflate", "snappy", "zstandard"}[rng.IntN(4)]
+		codec := []string{"null", "deflate", "snappy", "zstandard", "bzip2"}[rng.IntN(5)]
 		s := newAvro(32+rng.IntN(200), codec)
 		events := []core.Event{event(string(body), key, value), event("x"), event(string(body), key, value, "k", "v")}
 		file, err := formattest.Decode(all(s, events))
@@ -233,10 +234,15 @@ func FuzzResume(f *testing.F) {
 	f.Add("TEXT")
 	f.Add("AVRO_EVENT 000102030405060708090a0b0c0d0e0f null")
 	f.Add("AVRO_EVENT 00 null")
+	f.Add("AVRO 0011223344556677 000102030405060708090a0b0c0d0e0f null")
 	f.Fuzz(func(t *testing.T, state string) {
 		s := newAvro(100, "null")
 		if s.Resume(state) && !strings.EqualFold(s.State(), state) {
 			t.Fatalf("resumed from %q, now %q", state, s.State())
+		}
+		d := newDatum(100, "null", nil)
+		if d.Resume(state) && !strings.EqualFold(d.State(), state) {
+			t.Fatalf("resumed from %q, now %q", state, d.State())
 		}
 	})
 }
@@ -251,7 +257,7 @@ func benchmark(b *testing.B, c *Config) {
 	for i := range events {
 		events[i] = e
 	}
-	s := c.New()
+	s := c.New(nil)
 	dst := s.Begin(nil)
 	b.SetBytes(200 * 100)
 	b.ReportAllocs()

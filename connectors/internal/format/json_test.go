@@ -19,14 +19,14 @@ func TestJSON(t *testing.T) {
 		{"flat", "k v message m n w", "世", `{"k":"v","n":"w","message":"世"}`},
 		{"FLAT", "k v", "\xff", `{"k":"v","message":"\uFFFD"}`},
 	} {
-		s := config(t, "serializer", "json", "serializer.shape", c.shape).New()
+		s := config(t, "serializer", "json", "serializer.shape", c.shape).New(nil)
 		e := event(c.body, strings.Fields(c.kv)...)
 		want := strings.ReplaceAll(c.want, `\uFFFD`, "\uFFFD") + "\n"
 		if got := string(all(s, []core.Event{e, e})); got != want+want {
 			t.Errorf("%+v:\n%s", c, got)
 		}
 	}
-	if s := config(t, "serializer", "json").New(); s.Resume("JSON flat") || !s.Resume("JSON event") {
+	if s := config(t, "serializer", "json").New(nil); s.Resume("JSON flat") || !s.Resume("JSON event") {
 		t.Error("it goes on with a file of the other shape, or not with its own")
 	}
 	for _, kv := range [][2]string{{"serializer.shape", "flat"}, {"serializer.shape", "round"}} {
@@ -41,7 +41,7 @@ func FuzzJSON(f *testing.F) {
 	f.Add("k", "v", []byte("body"))
 	f.Add("message", "\x00\u2028", []byte("\xff\n"))
 	f.Fuzz(func(t *testing.T, key, value string, body []byte) {
-		got := all(config(t, "serializer", "json").New(), []core.Event{event(string(body), key, value)})
+		got := all(config(t, "serializer", "json").New(nil), []core.Event{event(string(body), key, value)})
 		var o struct {
 			Headers map[string]string
 			Body    string

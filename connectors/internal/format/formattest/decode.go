@@ -3,6 +3,7 @@ package formattest
 
 import (
 	"bytes"
+	"compress/bzip2"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -12,20 +13,45 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/millrace/millrace/connectors/internal/avroschema"
 	"github.com/millrace/millrace/core"
 )
 
-// File is a decoded AVRO_EVENT file.
+// File is a decoded Avro object container file.
 type File struct {
 	Meta   map[string]string
 	Sync   []byte
 	Events []core.Event
+	Bodies []string // the records as they are
 	Blocks int
 }
 
 // Decode reads an AVRO_EVENT file. It is strict: what an Avro reader would
 // refuse is an error.
-func Decode(data []byte) (f File, err error) {
+func Decode(data []byte) (File, error) {
+	return decode(data, func(f *File, d *decoder) { f.Events = append(f.Events, d.event()) })
+}
+
+// DecodeBodies reads a file of AVRO, by the schema in it.
+func DecodeBodies(data []byte) (File, error) {
+	var schema *avroschema.Schema
+	return decode(data, func(f *File, d *decoder) {
+		if schema == nil {
+			s, _, err := avroschema.Parse([]byte(f.Meta["avro.schema"]))
+			if err != nil {
+				panic(err)
+			}
+			schema = s
+		}
+		n, err := schema.Skip(d.b)
+		if err != nil {
+			panic(err)
+		}
+		f.Bodies = append(f.Bodies, string(d.take(int64(n))))
+	})
+}
+
+func decode(data []byte, record func(*File, *decoder)) (f File, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("avro file: %v", r)
@@ -47,7 +73,7 @@ func Decode(data []byte) (f File, err error) {
 		n := d.long()
 		block := &decoder{unpack(f.Meta["avro.codec"], d.take(d.long()))}
 		for range n {
-			f.Events = append(f.Events, block.event())
+			record(&f, block)
 		}
 		if len(block.b) > 0 {
 			return f, fmt.Errorf("avro file: %d bytes left in block %d", len(block.b), f.Blocks)
@@ -63,6 +89,8 @@ func Decode(data []byte) (f File, err error) {
 func unpack(codec string, data []byte) []byte {
 	var err error
 	switch codec {
+	case "bzip2":
+		data, err = io.ReadAll(bzip2.NewReader(bytes.NewReader(data)))
 	case "deflate":
 		data, err = io.ReadAll(flate.NewReader(bytes.NewReader(data)))
 	case "snappy":

@@ -1,4 +1,4 @@
-package spooldir
+package avroschema
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc64"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,33 +36,37 @@ const (
 
 var kinds = []string{"null", "boolean", "int", "long", "float", "double", "bytes", "string", "record", "enum", "array", "map", "union", "fixed"}
 
-// schema is a parsed schema: what is needed to step over values, and to write
+// Schema is a parsed schema: what is needed to step over values, and to write
 // the canonical form.
-type schema struct {
+type Schema struct {
 	kind    kind
 	name    string    // full name of a record, enum or fixed
 	fields  []string  // of a record; or the symbols of an enum
-	items   []*schema // of a record's fields, a union's branches; one of an array or a map
+	items   []*Schema // of a record's fields, a union's branches; one of an array or a map
 	size    int       // of a fixed
 	nothing bool      // a value has no bytes
 }
 
 const (
-	maxSchema = 4 << 20 // bytes of JSON
-	maxNested = 100     // levels of a schema
-	maxDepth  = 2000    // levels of a value: schemas may be recursive
+	// MaxText is the most bytes of JSON that Parse takes.
+	MaxText   = 4 << 20
+	maxNested = 100  // levels of a schema
+	maxDepth  = 2000 // levels of a value: schemas may be recursive
 )
 
-// parseSchema reads the JSON form. literal is it without blanks.
-func parseSchema(text []byte) (s *schema, literal string, err error) {
-	if len(text) > maxSchema {
+// Nothing reports whether a value has no bytes.
+func (s *Schema) Nothing() bool { return s.nothing }
+
+// Parse reads the JSON form. literal is it without blanks.
+func Parse(text []byte) (s *Schema, literal string, err error) {
+	if len(text) > MaxText {
 		return nil, "", fmt.Errorf("schema of %d bytes is too long", len(text))
 	}
 	v := jsontext.Value(bytes.Clone(text))
 	if err := v.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 		return nil, "", fmt.Errorf("schema is no JSON: %w", err)
 	}
-	p := parser{named: make(map[string]*schema)}
+	p := parser{named: make(map[string]*Schema)}
 	if s, err = p.parse(v, "", 0); err != nil {
 		return nil, "", fmt.Errorf("schema: %w", err)
 	}
@@ -78,7 +83,7 @@ func parseSchema(text []byte) (s *schema, literal string, err error) {
 	}
 }
 
-func (s *schema) empty() bool {
+func (s *Schema) empty() bool {
 	switch s.kind {
 	case avroNull:
 		return true
@@ -96,11 +101,11 @@ func (s *schema) empty() bool {
 }
 
 type parser struct {
-	named map[string]*schema
-	all   []*schema
+	named map[string]*Schema
+	all   []*Schema
 }
 
-func (p *parser) parse(v jsontext.Value, space string, depth int) (*schema, error) {
+func (p *parser) parse(v jsontext.Value, space string, depth int) (*Schema, error) {
 	if depth > maxNested {
 		return nil, fmt.Errorf("more than %d levels", maxNested)
 	}
@@ -121,13 +126,13 @@ func (p *parser) parse(v jsontext.Value, space string, depth int) (*schema, erro
 	return nil, fmt.Errorf("%s is no schema", clip(v))
 }
 
-func (p *parser) make(k kind) *schema {
-	s := &schema{kind: k}
+func (p *parser) make(k kind) *Schema {
+	s := &Schema{kind: k}
 	p.all = append(p.all, s)
 	return s
 }
 
-func (p *parser) reference(name, space string) (*schema, error) {
+func (p *parser) reference(name, space string) (*Schema, error) {
 	for k, primitive := range kinds[:avroRecord] {
 		if name == primitive {
 			return p.make(kind(k)), nil
@@ -149,7 +154,7 @@ func fullName(name, space string) string {
 	return space + "." + name
 }
 
-func (p *parser) complex(v jsontext.Value, space string, depth int) (*schema, error) {
+func (p *parser) complex(v jsontext.Value, space string, depth int) (*Schema, error) {
 	m := make(map[string]jsontext.Value)
 	if err := elements(v, func(name string, v jsontext.Value) error {
 		m[name] = v.Clone()
@@ -176,7 +181,7 @@ func (p *parser) complex(v jsontext.Value, space string, depth int) (*schema, er
 			return nil, fmt.Errorf("%s has no %s", word, of)
 		}
 		item, err := p.parse(m[of], space, depth+1)
-		s.items = []*schema{item}
+		s.items = []*Schema{item}
 		return s, err
 	case "record", "error", "enum", "fixed":
 	default:
@@ -277,7 +282,7 @@ func unquoted(v jsontext.Value) string {
 }
 
 // canonical appends the parsing canonical form.
-func (s *schema) canonical(to []byte, seen map[string]bool) []byte {
+func (s *Schema) canonical(to []byte, seen map[string]bool) []byte {
 	quoted := func(to []byte, text string) []byte { return append(append(append(to, '"'), text...), '"') }
 	switch s.kind {
 	case avroUnion:
@@ -330,9 +335,9 @@ var rabin = crc64.MakeTable(rabinPoly)
 // rabinPoly is the polynomial of CRC-64-AVRO, which is also what an empty text has.
 const rabinPoly = 0xc15d213aa4d7a795
 
-// fingerprint is the CRC-64-AVRO of the canonical form, as Flume writes it:
+// Fingerprint is the CRC-64-AVRO of the canonical form, as Flume writes it:
 // in hex, the lowest byte first.
-func (s *schema) fingerprint() string {
+func (s *Schema) Fingerprint() string {
 	sum := uint64(rabinPoly)
 	for _, b := range s.canonical(nil, make(map[string]bool)) {
 		sum = sum>>8 ^ rabin[byte(sum)^b]
@@ -342,121 +347,5 @@ func (s *schema) fingerprint() string {
 	return hex.EncodeToString(raw[:])
 }
 
-var (
-	errShort = errors.New("value ends too early")
-	errDeep  = fmt.Errorf("value has more than %d levels", maxDepth)
-	errValue = errors.New("value does not fit its schema")
-)
-
-// skip returns the length of the value that data begins with.
-func (s *schema) skip(data []byte) (int, error) {
-	rest, err := s.over(data, 0)
-	return len(data) - len(rest), err
-}
-
-// over returns what follows the value.
-func (s *schema) over(data []byte, depth int) ([]byte, error) {
-	if depth > maxDepth {
-		return nil, errDeep
-	}
-	switch s.kind {
-	case avroNull:
-		return data, nil
-	case avroBoolean:
-		return after(data, 1)
-	case avroFloat:
-		return after(data, 4)
-	case avroDouble:
-		return after(data, 8)
-	case avroFixed:
-		return after(data, int64(s.size))
-	case avroInt, avroLong:
-		_, rest, err := varint(data)
-		return rest, err
-	case avroBytes, avroString:
-		n, rest, err := varint(data)
-		if err != nil {
-			return nil, err
-		}
-		return after(rest, n)
-	case avroEnum:
-		n, rest, err := varint(data)
-		if err == nil && (n < 0 || n >= int64(len(s.fields))) {
-			err = errValue
-		}
-		return rest, err
-	case avroUnion:
-		n, rest, err := varint(data)
-		if err != nil || n < 0 || n >= int64(len(s.items)) {
-			return nil, errors.Join(err, errValue)
-		}
-		return s.items[n].over(rest, depth+1)
-	case avroRecord:
-		if s.nothing {
-			return data, nil
-		}
-		var err error
-		for _, f := range s.items {
-			if data, err = f.over(data, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		return data, nil
-	}
-	return s.blocks(data, depth)
-}
-
-// blocks is over for an array or a map: blocks of a count and so many items,
-// until a count of 0. After a negative count comes the block's size.
-func (s *schema) blocks(data []byte, depth int) ([]byte, error) {
-	item := s.items[0]
-	for {
-		n, rest, err := varint(data)
-		if err != nil || n == 0 {
-			return rest, err
-		}
-		data = rest
-		if n < 0 {
-			size, rest, err := varint(data)
-			if err == nil {
-				data, err = after(rest, size)
-			}
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if item.nothing && s.kind == avroArray {
-			continue
-		}
-		for range n {
-			if s.kind == avroMap {
-				size, rest, err := varint(data)
-				if err == nil {
-					data, err = after(rest, size)
-				}
-				if err != nil {
-					return nil, err
-				}
-			}
-			if data, err = item.over(data, depth+1); err != nil {
-				return nil, err
-			}
-		}
-	}
-}
-
-func after(data []byte, n int64) ([]byte, error) {
-	if n < 0 || n > int64(len(data)) {
-		return nil, errShort
-	}
-	return data[n:], nil
-}
-
-func varint(data []byte) (int64, []byte, error) {
-	n, size := binary.Varint(data)
-	if size <= 0 {
-		return 0, nil, errShort
-	}
-	return n, data[size:], nil
-}
+// clip is the beginning of what an error shows.
+func clip(data []byte) []byte { return slices.Clone(data[:min(len(data), 40)]) }
