@@ -49,7 +49,8 @@ func (c *cluster) gone(names []string) {
 	}
 }
 
-// killSidecar kills the container millrace of a pod as the kernel does when memory is out.
+// killSidecar kills the container millrace of a pod as the kernel does when memory is out, and waits until the kubelet
+// has started it again: it starts nothing any more in a pod that is told to end meanwhile (docs/drain.md).
 func (c *cluster) killSidecar(pod string) {
 	c.t.Helper()
 	id := kubectl(c.t, "", "-n", "shop", "get", "pod", pod, "-o", `jsonpath={.status.initContainerStatuses[?(@.name=="millrace")].containerID}`)
@@ -58,6 +59,12 @@ func (c *cluster) killSidecar(pod string) {
 	if err != nil {
 		c.t.Fatalf("kill %s of %s: %v %s", id, pod, err, out)
 	}
+	eventually(c.t, "the sidecar of "+pod+" runs again", func() bool {
+		now := kubectl(c.t, "", "-n", "shop", "get", "pod", pod, "-o",
+			`jsonpath={range .status.initContainerStatuses[?(@.name=="millrace")]}{.containerID} {.state.running.startedAt}{end}`)
+		another, started, _ := strings.Cut(now, " ")
+		return another != "containerd://"+id && started != ""
+	})
 }
 
 // killedForMemory counts the pods whose application was killed by the kernel for its memory, as their status says.
