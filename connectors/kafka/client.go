@@ -355,6 +355,13 @@ func (c *client) metadata(ctx context.Context, topics []string, create bool) (ma
 	return all, nil
 }
 
+// clusterID is the id of the cluster, as the newest metadata says it; empty: not known yet.
+func (c *client) clusterID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cluster
+}
+
 // maxPartitions is more than a topic has.
 const maxPartitions = 1 << 20
 
