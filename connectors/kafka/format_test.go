@@ -317,6 +317,8 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = readFetched(data, version)
 		_, _ = readProduced(data, version)
 		_, _ = readTopics(data)
+		_, _ = readOffsets(data)
+		_ = readProgress(1, string(data))
 	})
 }
 

@@ -99,11 +99,12 @@ func TestTransactionCoordinatorMoves(t *testing.T) {
 // Two sinks with one transactional.id: the older one is told so, and gets its turn again.
 func TestTransactionFenced(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
-	first, second := c.openSink(txnKeys(c)), c.openSink(txnKeys(c))
+	first := c.openSink(txnKeys(c))
 	defer first.Close()
-	defer second.Close()
 	deliver(t, first, event("1"))
-	suite.Eventually(t, "the second is ready", func() bool { return deliver(t, second, event("2")).rolled == nil })
+	second := c.openSink(txnKeys(c))
+	defer second.Close()
+	deliver(t, second, event("2"))
 	x := deliver(t, first, event("3"))
 	if x.rolled == nil || !strings.Contains(x.rolled.Error(), "another producer has the transactional.id x") {
 		t.Errorf("rolled back: %v", x.rolled)
