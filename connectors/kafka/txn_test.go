@@ -122,6 +122,7 @@ func TestTransactionLeftOpen(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "t"))
 	first := c.openSink(txnKeys(c))
 	defer first.Close()
+	first.Sink.(*sink).prepared.Wait()
 	p := first.Sink.(*sink).p
 	b := core.NewBatch()
 	defer b.Release()
