@@ -104,7 +104,7 @@ func TestKafkaTransactions(t *testing.T) {
 	broker := fmt.Sprint("localhost:", base)
 	n, kills := pick(200_000, 1_500_000), pick(4, 30)
 	all := lines("app", n)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("in"))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("to-move"))
 	must(t, err)
 	defer cl.Close()
 	feed := func(from, to int) {
@@ -121,7 +121,7 @@ func TestKafkaTransactions(t *testing.T) {
 		must(t, os.MkdirAll(home, 0o755))
 		agents = append(agents, newAgent(t, home, "kafka-transactions.conf", vars{"E2E_KAFKA": fmt.Sprint(base), "E2E_NAME": name}).start())
 	}
-	out := readCommitted(t, broker, "out")
+	out := readCommitted(t, broker, "moved")
 	out.killed(kills/2, n/2, agents...)
 	feed(n/2, n)
 	out.killed(kills/2, n, agents...)
@@ -139,7 +139,7 @@ func TestKafkaTransactionsTail(t *testing.T) {
 	all, log := lines("app", n), filepath.Join(dir, "log/app.log")
 	appendTo(t, log, joined(all[:n/2]))
 	a := newAgent(t, dir, "kafka-transactions-tail.conf", vars{"E2E_KAFKA": fmt.Sprint(base)}).start()
-	out := readCommitted(t, fmt.Sprint("localhost:", base), "out")
+	out := readCommitted(t, fmt.Sprint("localhost:", base), "tailed")
 	out.killed(kills/2, n/2, a)
 	appendTo(t, log, joined(all[n/2:]))
 	out.killed(kills/2, n, a)

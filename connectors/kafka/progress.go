@@ -120,6 +120,9 @@ func (p *progress) deliver(ctx context.Context, tx core.TakeTx) {
 		p.owed = p.owed[1:]
 		at += missing
 	}
+	if at == len(events) {
+		return
+	}
 	if err := p.adopt(ctx, tx); err != nil || !p.x.ready {
 		tx.Rollback(errors.Join(err, errors.New("the transaction before it has failed")))
 		return

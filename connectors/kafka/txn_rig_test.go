@@ -189,7 +189,13 @@ type shelfTx struct {
 	rolled error
 }
 
-func (x *shelfTx) Batch() *core.Batch { return x.b }
+// Batch is nil when all events are acked, as that of a channel.
+func (x *shelfTx) Batch() *core.Batch {
+	if !slices.ContainsFunc(x.at, func(i int) bool { return !x.s.now.acked[i] }) {
+		return nil
+	}
+	return x.b
+}
 
 func (x *shelfTx) Ack(pick []int32, m ...core.Mark) <-chan struct{} {
 	stored := make(chan struct{})

@@ -57,17 +57,18 @@ func (x *transactor) beneath(tx core.TakeTx) *lease {
 // carry writes the events of tx, but for those that are done already, and ends tx.
 // l is the lease beneath, where its offsets go into the transaction; nil: they do not.
 func (x *transactor) carry(ctx context.Context, tx core.TakeTx, l *lease, done []int32) {
-	events, pick := tx.Batch().Events, []int32(nil)
-	if len(done) > 0 {
-		events = nil
-		for i := range tx.Batch().Events {
+	b, events, pick := tx.Batch(), []core.Event(nil), []int32(nil)
+	switch {
+	case b == nil:
+		return // all are done, and with that it has ended
+	case len(done) == 0:
+		events = b.Events
+	default:
+		for i := range b.Events {
 			if _, is := slices.BinarySearch(done, int32(i)); !is {
-				events, pick = append(events, tx.Batch().Events[i]), append(pick, int32(i))
+				events, pick = append(events, b.Events[i]), append(pick, int32(i))
 			}
 		}
-	}
-	if len(events) == 0 {
-		return // all were done
 	}
 	t := x.p.write(ctx, events)
 	written, left := len(t.acked), t.left()
