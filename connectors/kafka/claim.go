@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -168,9 +169,14 @@ func (s *consumer) floors(ctx context.Context, parts map[topicPartition]*reading
 		return nil
 	}
 	req := &offsetfetch.Request{GroupID: s.group}
-	for at := range parts {
-		req.Topics = append(req.Topics, offsetfetch.RequestTopic{Name: at.topic, PartitionIndexes: []int32{at.partition}})
-	}
+	all := slices.SortedFunc(maps.Keys(parts), comparePartitions)
+	byTopic(all, func(at *topicPartition) string { return at.topic }, func(name string, run []topicPartition) {
+		t := offsetfetch.RequestTopic{Name: name}
+		for _, at := range run {
+			t.PartitionIndexes = append(t.PartitionIndexes, at.partition)
+		}
+		req.Topics = append(req.Topics, t)
+	})
 	found, err := s.c.offsets(ctx, req, s.backoff)
 	if err != nil {
 		return err

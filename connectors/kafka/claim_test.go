@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -281,5 +282,27 @@ func TestClaimWithRefused(t *testing.T) {
 	}
 	if seen, n := c.visible("out"), c.committed("t", 0); !slices.Equal(seen, []string{"a", "c"}) || n != 4 {
 		t.Errorf("%q, %d committed", seen, n)
+	}
+}
+
+// What a sink's transactions have aborted a channel leaves out, if it is told to; by default it does not, as Java's clients.
+func TestChannelReadsCommitted(t *testing.T) {
+	c := newCluster(t, kfake.SeedTopics(1, "t"), kfake.SeedTopics(1, "u"))
+	in := c.openSink(txnKeys(c, "kafka.producer.delivery.timeout.ms", "300"))
+	defer in.Close()
+	f := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "u", Err: kerr.NotEnoughReplicas, Count: -1})
+	if x := deliver(t, in, event("a"), event("b", "topic", "u")); x.rolled == nil {
+		t.Fatal("a partition fails, and the take is delivered")
+	}
+	f.Remove()
+	in.Sink.(*sink).timeout = suite.Deadline
+	if x := deliver(t, in, event("c")); x.rolled != nil {
+		t.Fatal(x.rolled)
+	}
+	for level, want := range map[string][]string{"read_committed": {"c"}, "read_uncommitted": {"a", "c"}} {
+		ch := c.openChannel("parseAsFlumeEvent", "false", "kafka.consumer.isolation.level", level, "kafka.consumer.group.id", level)
+		if got := eventBodies(deliverN(t, ch, len(want))); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", level, got)
+		}
 	}
 }
