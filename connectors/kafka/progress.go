@@ -83,7 +83,7 @@ func (p *progress) resume(ctx context.Context) error {
 // deliver carries tx, without what is written already.
 func (p *progress) deliver(ctx context.Context, tx core.TakeTx) {
 	at, events := 0, tx.Batch().Events
-	for len(p.owed) > 0 {
+	for len(p.owed) > 0 && at < len(events) {
 		missing, sum := p.owed[0].events, uint32(0)
 		for _, h := range p.held {
 			sum = checksum(sum, h.Batch().Events)

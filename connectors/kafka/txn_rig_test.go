@@ -226,6 +226,9 @@ func (x *shelfTx) Ack(pick []int32, m ...core.Mark) <-chan struct{} {
 func (x *shelfTx) Refuse(i int, _ error) { x.Ack([]int32{int32(i)}) }
 
 func (x *shelfTx) Rollback(cause error) {
+	if x.rolled != nil || x.Batch() == nil {
+		x.s.t.Errorf("transaction ended twice: %v", cause)
+	}
 	for _, i := range x.at {
 		x.s.taken[i] = false
 	}
