@@ -191,6 +191,20 @@ type TakeTx interface {
 	Refuse(i int, why error)
 }
 
+// Origin returns the lease of the channel itself that is beneath tx: a sink that
+// knows the channel (both ends in one system) may so do more with it than the
+// interfaces say. What ends tx it still calls on tx. Who wraps a lease has a method
+// Unwrap that returns what is inside; through any that has none it is not seen.
+func Origin(tx Lease) Lease {
+	for {
+		outer, ok := tx.(interface{ Unwrap() Lease })
+		if !ok {
+			return tx
+		}
+		tx = outer.Unwrap()
+	}
+}
+
 // Sink delivers events that it may hold for a while. Most sinks are a Writer instead.
 type Sink interface {
 	Component

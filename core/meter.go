@@ -53,6 +53,9 @@ func CountDelivered(tx TakeTx, count bool) {
 	}
 }
 
+// Unwrap is for Origin.
+func (t *meteredTx) Unwrap() Lease { return t.TakeTx }
+
 func (t *meteredTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
 	n := len(pick)
 	if pick == nil {

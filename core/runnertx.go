@@ -29,6 +29,9 @@ const (
 	txEnded           // Ack(nil) or Rollback
 )
 
+// Unwrap is for Origin.
+func (t *runnerTx) Unwrap() Lease { return t.Lease }
+
 func (t *runnerTx) Ack(pick []int32, m ...Mark) <-chan struct{} {
 	switch {
 	case t.state == txEnded, t.state == txSettled && len(pick) > 0:

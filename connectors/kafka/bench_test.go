@@ -31,7 +31,7 @@ func BenchmarkEncode(b *testing.B) {
 			datum = s.record(&e, 1700000000000, &r, datum)
 			enc.add(&r)
 		}
-		out = enc.finish(out[:0], codec, producer{1, 1}, 0)
+		out = enc.finish(out[:0], codec, producer{id: 1, epoch: 1}, 0)
 	}
 }
 
@@ -46,7 +46,7 @@ func BenchmarkDecode(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	data := e.finish(nil, codec, producer{1, 1}, 0)
+	data := e.finish(nil, codec, producer{id: 1, epoch: 1}, 0)
 	s := &consumer{setTopic: true, topicHeader: "topic"}
 	s.env.Metrics = &metric.Group{}
 	p := &puller{g: &generation{s: s}}

@@ -66,6 +66,7 @@ func (c *channel) Keys(k *conf.Keys) {
 		k.Inert(dead, "has no effect, as in Flume, which has not read it since 1.7")
 	}
 	k.Bytes(&c.buffer, producerPrefix+"buffer.memory", 32<<20, "Events that are put and not acknowledged by the brokers yet, at most; beyond it puts wait for max.block.ms.").Must(conf.Min(1))
+	k.Inert(producerPrefix+"transaction.timeout.ms", "has no effect: a channel writes without transactions")
 	c.out.keys(k, "")
 	c.in.keys(k, "earliest", "How long the group waits for its members to come together again; and after so long without a take the partitions are left to others.")
 	k.Check(c.check)

@@ -17,6 +17,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/protocol/offsetfetch"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
@@ -34,10 +35,11 @@ type client struct {
 	request  time.Duration // to be answered, beside what the request itself asks to wait
 	onChange func(made, closed, failed int64)
 
-	mu    sync.Mutex
-	nodes map[int32]string // address by id, from the newest metadata
-	links map[purpose]*link
-	next  int // seed to ask first
+	mu      sync.Mutex
+	nodes   map[int32]string // address by id, from the newest metadata
+	cluster string           // id of it, likewise
+	links   map[purpose]*link
+	next    int // seed to ask first
 }
 
 // purpose is what a link is for. Records have one of their own: a broker holds the
@@ -55,7 +57,13 @@ type link struct {
 	addr string
 	turn chan struct{} // held by whoever uses conn
 	conn *protocol.Conn
-	ids  bool // the broker tells the ids of topics
+	able abilities
+}
+
+// abilities are what the broker at the other end speaks beyond kafka-go.
+type abilities struct {
+	ids    bool // it tells the ids of topics
+	stable bool // it tells of offsets that a transaction under way may change
 }
 
 func (c *client) link(p purpose) *link {
@@ -114,8 +122,15 @@ func (l *link) exchange(ctx context.Context, req protocol.Message, wait time.Dur
 	conn := l.conn
 	_ = conn.SetDeadline(time.Now().Add(l.c.request + wait))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	if m, ok := req.(*metadata.Request); ok && l.ids {
-		req = &topicsRequest{*m, l.c.id}
+	switch m := req.(type) {
+	case *metadata.Request:
+		if l.able.ids {
+			req = &topicsRequest{*m, l.c.id}
+		}
+	case *offsetfetch.Request:
+		if l.able.stable {
+			req = &stableRequest{*m, l.c.id}
+		}
 	}
 	res, err := conn.RoundTrip(req)
 	stop()
@@ -141,27 +156,27 @@ func (l *link) close() {
 func (l *link) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.c.connect)
 	defer cancel()
-	conn, ids, err := l.c.dial(ctx, l.addr)
+	conn, able, err := l.c.dial(ctx, l.addr)
 	if err != nil {
 		l.c.onChange(0, 0, 1)
 		return fmt.Errorf("connect to %s: %w", l.addr, err)
 	}
-	l.conn, l.ids = conn, ids
+	l.conn, l.able = conn, able
 	l.c.onChange(1, 0, 0)
 	return nil
 }
 
-func (c *client) dial(ctx context.Context, addr string) (conn *protocol.Conn, ids bool, err error) {
+func (c *client) dial(ctx context.Context, addr string) (conn *protocol.Conn, able abilities, err error) {
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, false, err
+		return nil, able, err
 	}
-	fail := func(err error) (*protocol.Conn, bool, error) {
+	fail := func(err error) (*protocol.Conn, abilities, error) {
 		_ = raw.Close()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
 		}
-		return nil, false, err
+		return nil, able, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -190,7 +205,8 @@ func (c *client) dial(ctx context.Context, addr string) (conn *protocol.Conn, id
 	known := make(map[protocol.ApiKey]int16, len(versions.ApiKeys))
 	for _, v := range versions.ApiKeys {
 		key := protocol.ApiKey(v.ApiKey)
-		ids = ids || key == protocol.Metadata && v.MinVersion <= metadataWithIDs && v.MaxVersion >= metadataWithIDs
+		able.ids = able.ids || key == protocol.Metadata && v.MinVersion <= metadataWithIDs && v.MaxVersion >= metadataWithIDs
+		able.stable = able.stable || key == protocol.OffsetFetch && v.MinVersion <= offsetsStable && v.MaxVersion >= offsetsStable
 		known[key] = key.SelectVersion(v.MinVersion, min(v.MaxVersion, newest(key)))
 	}
 	out.SetVersions(known)
@@ -200,7 +216,7 @@ func (c *client) dial(ctx context.Context, addr string) (conn *protocol.Conn, id
 			return fail(fmt.Errorf("SASL %s: %w", c.sasl.Name(), err))
 		}
 	}
-	return out, ids, nil
+	return out, able, nil
 }
 
 // newest is the last version of a message that is spoken, where kafka-go knows
@@ -311,7 +327,7 @@ func (c *client) metadata(ctx context.Context, topics []string, create bool) (ma
 	}
 	c.mu.Lock()
 	if len(nodes) > 0 {
-		c.nodes = nodes
+		c.nodes, c.cluster = nodes, r.ClusterID
 	}
 	c.mu.Unlock()
 	all := make(map[string]*topic, len(r.Topics))
@@ -337,6 +353,13 @@ func (c *client) metadata(ctx context.Context, topics []string, create bool) (ma
 		all[t.Name] = out
 	}
 	return all, nil
+}
+
+// clusterID is the id of the cluster, as the newest metadata says it; empty: not known yet.
+func (c *client) clusterID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cluster
 }
 
 // maxPartitions is more than a topic has.

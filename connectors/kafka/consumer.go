@@ -50,9 +50,11 @@ type consumer struct {
 	keeper keeper // nil: what is read goes to an outlet
 	bare   bool   // events have no headers but their own and the record's key
 
-	mu    sync.Mutex
-	parts map[topicPartition]*reading
-	news  chan struct{} // there may be something to commit
+	mu         sync.Mutex
+	parts      map[topicPartition]*reading
+	live       *generation   // current, for whoever does not run it
+	news       chan struct{} // there may be something to commit
+	committing chan struct{} // held while a commit is on its way
 
 	undecodable, skipped, commits, empty, getTimer, commitTimer *metric.Extra
 	sayBad, sayFail                                             sample.Log
@@ -137,7 +139,7 @@ func (s *consumer) open(env core.Env) error {
 		return err
 	}
 	s.env, s.c, s.parts = env, c, make(map[topicPartition]*reading)
-	s.news = make(chan struct{}, 1)
+	s.news, s.committing = make(chan struct{}, 1), make(chan struct{}, 1)
 	m := env.Metrics
 	s.undecodable = m.Counter("records_undecodable_total", "Records that are not events of Flume, with useFlumeEventFormat; they were skipped.")
 	s.skipped = m.Counter("records_aborted_total", "Records of aborted transactions, which were left out.")
@@ -240,6 +242,9 @@ func (s *consumer) attend(ctx context.Context, out core.Outlet, topics []string,
 		b.n = 0
 		g := newGeneration(s, t, out, topics, sizes)
 		s.current = g
+		s.mu.Lock()
+		s.live = g
+		s.mu.Unlock()
 		gone, end := context.WithCancel(context.Background())
 		m.end, m.beats = end, make(chan struct{})
 		go m.beat(gone, t)

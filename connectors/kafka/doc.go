@@ -22,6 +22,19 @@
 // lost is sent again with the same producer id and sequence, and the broker
 // drops what it already has.
 //
+// # The sink in transactions
+//
+// With transactional.id a take is one transaction of Kafka's (txn.go: its requests,
+// txnflow.go: its course). What says how far the channel is delivered is in it:
+//
+//	prepare → add partitions → produce → offsets → commit → ack
+//
+// Of a Kafka channel in the same cluster these are the offsets of its group
+// (claim.go); of a channel that keeps marks a number that is also the ack's mark
+// (progress.go). After a failure, a lost answer or a crash the next producer id ends
+// what was open, and what was committed is left out when it comes again. See
+// docs/decisions/013-kafka-transactions.md.
+//
 // # The source
 //
 // A generation of the group assigns partitions. Each is a stream with a cursor;

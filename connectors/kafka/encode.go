@@ -98,6 +98,7 @@ func appendNullable(b, v []byte) []byte {
 type producer struct {
 	id    int64
 	epoch int16
+	txn   bool // in transactions
 }
 
 // finish appends the batch to dst, its records compressed by codec.
@@ -110,7 +111,11 @@ func (e *encoder) finish(dst []byte, codec *codec, p producer, sequence int32) [
 	binary.BigEndian.PutUint32(b[batchLengthAt:], uint32(len(b)-12))
 	binary.BigEndian.PutUint32(b[12:], ^uint32(0)) // the leader's epoch, which it writes itself
 	b[batchMagicAt] = 2
-	binary.BigEndian.PutUint16(b[batchAttrAt:], uint16(codec.id))
+	attributes := uint16(codec.id)
+	if p.txn {
+		attributes |= attrTransactional
+	}
+	binary.BigEndian.PutUint16(b[batchAttrAt:], attributes)
 	binary.BigEndian.PutUint32(b[batchLastAt:], uint32(e.count-1))
 	binary.BigEndian.PutUint64(b[batchFirstTime:], uint64(e.firstTime))
 	binary.BigEndian.PutUint64(b[batchMaxTime:], uint64(e.maxTime))

@@ -114,7 +114,7 @@ func made(t testing.TB, id, n int) (data []byte, want []string) {
 		e.add(&r)
 		want = append(want, fmt.Sprintf("%d %d %v %q %q h=%d =", i, r.time, r.key == nil, r.key, r.value, i))
 	}
-	return e.finish(nil, c, producer{7, 3}, 42), want
+	return e.finish(nil, c, producer{id: 7, epoch: 3}, 42), want
 }
 
 func read(b *batch) (got []string, err error) {
@@ -326,6 +326,8 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = readFetched(data, version)
 		_, _ = readProduced(data, version)
 		_, _ = readTopics(data)
+		_, _ = readOffsets(data)
+		_ = readProgress(1, string(data))
 	})
 }
 

@@ -35,6 +35,9 @@ type reading struct {
 	done      int64 // what is before is stored
 	committed int64 // -1: nothing
 	sent      int64 // next, for whoever does not fetch
+	held      int   // transactions of sinks that commit it, and nobody else meanwhile
+	checked   producer
+	floor     int64 // what is before was committed when checked asked
 }
 
 // generation is the time between two rebalances: who reads what is fixed.
@@ -169,23 +172,13 @@ func (g *generation) assign(ctx context.Context) error {
 	if len(req.Topics) == 0 {
 		return nil
 	}
-	res, err := g.s.c.coordinator(ctx, g.s.group, req)
+	found, err := g.s.c.offsetsNow(ctx, req)
 	if err != nil {
 		return err
 	}
-	r := res.(*offsetfetch.Response)
-	if r.ErrorCode != 0 {
-		return fmt.Errorf("fetch offsets of group %s: %w", g.s.group, kafkago.Error(r.ErrorCode))
-	}
-	for _, t := range r.Topics {
-		for _, p := range t.Partitions {
-			at := topicPartition{t.Name, p.PartitionIndex}
-			if p.ErrorCode != 0 {
-				return fmt.Errorf("fetch offset of %s for group %s: %w", at, g.s.group, kafkago.Error(p.ErrorCode))
-			}
-			if err := g.resume(ctx, at, p.CommittedOffset, p.Metadata); err != nil {
-				return err
-			}
+	for _, p := range found {
+		if err := g.resume(ctx, p.topicPartition, p.offset, p.metadata); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -193,6 +186,16 @@ func (g *generation) assign(ctx context.Context) error {
 
 // marker begins the metadata of our commits.
 const marker = "millrace "
+
+// metadata is what is committed with the offset: the name of the stream, and the topic. consumer.mu is held.
+func (r *reading) metadata() string { return strings.TrimSuffix(marker+r.id+" "+r.topicID, " ") }
+
+func readMetadata(text string) (id, topicID string) {
+	if text, ours := strings.CutPrefix(text, marker); ours {
+		id, topicID, _ = strings.Cut(text, " ")
+	}
+	return id, topicID
+}
 
 // resume makes the reading of one partition, of which offset is committed (below
 // 0: none).
@@ -209,8 +212,8 @@ func (g *generation) resume(ctx context.Context, at topicPartition, offset int64
 	}
 	g.s.mu.Unlock()
 	id, topicID := "", ""
-	if text, ours := strings.CutPrefix(metadata, marker); ours && offset >= 0 {
-		id, topicID, _ = strings.Cut(text, " ")
+	if offset >= 0 {
+		id, topicID = readMetadata(metadata)
 	}
 	if id == "" {
 		id = newID()
@@ -250,7 +253,7 @@ func newID() string { return rand.Text()[:12] }
 func (s *consumer) newReading(at topicPartition, id string, start, committed int64) *reading {
 	return &reading{
 		topicPartition: at, number: fmt.Sprint(at.partition), id: id, stream: fmt.Sprintf("kafka/%s/%s/%s", s.group, at, id),
-		next: start, sent: start, done: start, committed: committed,
+		next: start, sent: start, done: start, committed: committed, checked: producer{id: -1},
 	}
 }
 
@@ -313,11 +316,13 @@ func (g *generation) commits(stop <-chan struct{}) {
 
 // commit commits once.
 func (g *generation) commit() {
+	g.s.committing <- struct{}{}
+	defer func() { <-g.s.committing }()
 	req := &offsetcommit.Request{GroupID: g.s.group, GenerationID: g.turn.id, MemberID: g.turn.member, RetentionTimeMs: -1}
 	dirty := make(map[topicPartition]int64)
 	g.s.mu.Lock()
 	for at, r := range g.parts {
-		if r.done > r.committed {
+		if r.done > r.committed && r.held == 0 {
 			dirty[at] = r.done
 		}
 	}
@@ -331,7 +336,7 @@ func (g *generation) commit() {
 		}
 		t := &req.Topics[len(req.Topics)-1]
 		t.Partitions = append(t.Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: strings.TrimSuffix(marker+g.parts[at].id+" "+g.parts[at].topicID, " "),
+			PartitionIndex: at.partition, CommittedOffset: offset, CommittedLeaderEpoch: -1, CommittedMetadata: g.parts[at].metadata(),
 		})
 	}
 	lost := g.lost

@@ -56,7 +56,7 @@ func (m *member) join(ctx context.Context) (*turn, error) {
 
 func (m *member) try(ctx context.Context) (*turn, error) {
 	s := m.s
-	addr, err := s.c.coordinates(ctx, s.group)
+	addr, err := s.c.coordinates(ctx, ofGroup, s.group)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (m *member) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaving)
 	defer cancel()
-	addr, err := m.s.c.coordinates(ctx, m.s.group)
+	addr, err := m.s.c.coordinates(ctx, ofGroup, m.s.group)
 	if err == nil {
 		req := &leavegroup.Request{GroupID: m.s.group, MemberID: m.id}
 		_, err = m.s.c.link(purpose{addr: addr}).do(ctx, req, 0)
@@ -177,22 +177,32 @@ func (m *member) leave() {
 	}
 }
 
-// coordinates looks up the coordinator of a group.
-func (c *client) coordinates(ctx context.Context, group string) (addr string, err error) {
-	res, err := c.any(ctx, &findcoordinator.Request{Key: group})
+// What a coordinator is of.
+const (
+	ofGroup       int8 = 0
+	ofTransaction int8 = 1
+)
+
+// coordinates looks up the coordinator of a group, or of a transactional id.
+func (c *client) coordinates(ctx context.Context, kind int8, name string) (addr string, err error) {
+	res, err := c.any(ctx, &findcoordinator.Request{Key: name, KeyType: kind})
 	if err != nil {
 		return "", err
 	}
 	r := res.(*findcoordinator.Response)
 	if r.ErrorCode != 0 {
-		return "", fmt.Errorf("find coordinator of group %s: %w", group, kafkago.Error(r.ErrorCode))
+		what := "group"
+		if kind == ofTransaction {
+			what = "transactional.id"
+		}
+		return "", fmt.Errorf("find coordinator of %s %s: %w", what, name, kafkago.Error(r.ErrorCode))
 	}
 	return net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))), nil
 }
 
 // coordinator sends req to the coordinator of a group.
 func (c *client) coordinator(ctx context.Context, group string, req protocol.Message) (protocol.Message, error) {
-	addr, err := c.coordinates(ctx, group)
+	addr, err := c.coordinates(ctx, ofGroup, group)
 	if err != nil {
 		return nil, err
 	}

@@ -162,7 +162,7 @@ func (c *connection) keys(k *conf.Keys, prefix string) {
 // refused are properties that would change what a user gets, and that are not
 // had here, with what to do instead. A dot at the end: all that begin so.
 var refused = []struct{ name, instead string }{
-	{"transactional.id", "transactions are not used here: leave it out; the producer is idempotent"},
+	{"transactional.id", "only a sink writes in transactions: leave it out; the producer is idempotent"},
 	{"interceptor.classes", "is Java code, which is not run here: use an interceptor of the agent"},
 	{"config.providers.", "is Java code: use a config filter of the agent"},
 	{"group.instance.id", "members have no fixed names here: leave it out; a member that stops leaves its group at once"},

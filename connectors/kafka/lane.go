@@ -86,7 +86,7 @@ func (l *lane) request() (sent []*queue) {
 		l.req.parts = append(l.req.parts, producePart{q.topicPartition, c.batch})
 		sent = append(sent, q)
 	}
-	l.req.clientID, l.req.acks, l.req.timeout = l.p.c.id, l.p.acks, int32(min(l.p.s.request, time.Hour)/time.Millisecond)
+	l.req.clientID, l.req.txn, l.req.acks, l.req.timeout = l.p.c.id, l.p.s.txnID, l.p.acks, int32(min(l.p.s.request, time.Hour)/time.Millisecond)
 	return sent
 }
 
@@ -169,7 +169,7 @@ func (l *lane) one(q *queue, p *produced) {
 			l.refused[i] = err
 		}
 		l.drop(q)
-	case code == kafkago.OutOfOrderSequenceNumber, code == kafkago.InvalidProducerEpoch, code == unknownProducerID:
+	case code == kafkago.OutOfOrderSequenceNumber, code == unknownProducerID, fenced(code):
 		l.reset = true
 		l.fail(q, err)
 	case code.Temporary():

@@ -37,7 +37,9 @@ type output struct {
 	ignoreKeys    bool
 	fixed         bool // defaultPartitionId is set
 	idempotentSet bool
-	keepAll       bool // an event for a partition that is not there goes to another
+	txnID         string        // transactional.id; empty: no transactions
+	txnTimeout    time.Duration // of one
+	keepAll       bool          // an event for a partition that is not there goes to another
 
 	env       core.Env
 	template  *template
@@ -101,7 +103,6 @@ func (s *output) keys(k *conf.Keys, flumes string, old ...string) {
 		{"metadata.max.idle.ms", "has no effect: topics are looked up when they are written to"},
 		{"partitioner.adaptive.partitioning.enable", "has no effect: partitions without a leader are passed over, others are equal"},
 		{"partitioner.availability.timeout.ms", "has no effect: partitions without a leader are passed over, others are equal"},
-		{"transaction.timeout.ms", "has no effect: transactions are not used here"},
 	} {
 		k.Inert(p(i.name), i.why)
 	}

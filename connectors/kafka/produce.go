@@ -23,6 +23,7 @@ type producing struct {
 	topics    map[string]*known
 	lanes     map[int32]*lane // by broker
 	producer  producer
+	txn       *transactor              // nil: without transactions
 	sequences map[topicPartition]int32 // the next one
 	lost      bool                     // what became of a batch is not known: its sequence may be taken
 }
@@ -55,9 +56,10 @@ type transaction struct {
 	acked   []int32
 	refused core.EventErrors
 	queues  []*queue
-	err     error // why the rest is rolled back
-	fatal   bool  // and trying again now is of no use
-	reset   bool  // the broker no longer knows the producer
+	first   topicPartition // of queues
+	err     error          // why the rest is rolled back
+	fatal   bool           // and trying again now is of no use
+	reset   bool           // the broker no longer knows the producer
 	now     int64
 }
 
@@ -72,13 +74,17 @@ func newProducing(s *output, c *client) *producing {
 
 // forget gives up the producer id.
 func (p *producing) forget() {
-	p.producer, p.sequences, p.lost = producer{-1, -1}, make(map[topicPartition]int32), false
+	p.producer, p.sequences, p.lost = producer{id: -1, epoch: -1}, make(map[topicPartition]int32), false
 }
 
 // deliver ends tx.
 func (p *producing) deliver(ctx context.Context, tx core.TakeTx) {
 	if len(tx.Batch().Events) == 0 {
 		tx.Ack(nil)
+		return
+	}
+	if p.txn != nil {
+		p.txn.deliver(ctx, tx)
 		return
 	}
 	p.write(ctx, tx.Batch().Events).end(tx)
@@ -96,7 +102,9 @@ func (p *producing) write(ctx context.Context, events []core.Event) *transaction
 	t.now = began.UnixMilli()
 	t.route(ctx)
 	t.place(ctx)
-	t.send(ctx)
+	if p.txn == nil || t.begin(ctx) {
+		t.send(ctx)
+	}
 	for _, q := range t.queues {
 		p.lost = p.lost || q.unsure
 	}
@@ -292,6 +300,9 @@ func (t *transaction) send(ctx context.Context) {
 		if len(t.queues) == 0 || t.fatal {
 			continue
 		}
+		if t.reset && t.p.txn != nil {
+			return // the transaction is lost with the producer
+		}
 		if t.reset {
 			t.reset = false
 			t.p.forget()
@@ -332,7 +343,7 @@ func (p *producing) identify(ctx context.Context) error {
 	r := res.(*initproducerid.Response)
 	switch code := kafkago.Error(r.ErrorCode); {
 	case r.ErrorCode == 0:
-		p.producer = producer{r.ProducerID, r.ProducerEpoch}
+		p.producer = producer{id: r.ProducerID, epoch: r.ProducerEpoch}
 	case code == kafkago.ClusterAuthorizationFailed && !p.s.idempotentSet:
 		p.s.idempotent = false
 		p.s.env.Log.Warn("not allowed to write idempotently (the ACL IdempotentWrite): records that are sent again may be there twice", "error", code)

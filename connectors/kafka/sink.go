@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/core"
@@ -26,6 +27,8 @@ type sink struct {
 	turn    chan struct{} // held while a transaction is delivered
 	closing context.Context
 	cut     context.CancelFunc
+
+	prepared sync.WaitGroup
 }
 
 // Keys implements core.Component.
@@ -46,10 +49,22 @@ func (s *sink) Keys(k *conf.Keys) {
 	}
 	k.Inert(producerPrefix+"buffer.memory", "has no effect: a transaction is in memory, and no more")
 	s.output.keys(k, "Flume's default is 1.", "requiredAcks")
+	k.String(&s.txnID, producerPrefix+"transactional.id", "",
+		"Each take is written as one transaction of Kafka's under this name, which no other sink may have: readers with isolation.level=read_committed see all of it or nothing, and with a Kafka channel of the same cluster, or a file channel, every event once. Needs acks = all.")
+	k.Millis(&s.txnTimeout, producerPrefix+"transaction.timeout.ms", time.Minute,
+		"After so long without an end the brokers abort a transaction; a take is not tried longer. At most their transaction.max.timeout.ms.").Must(conf.Min(1))
 	k.Check(s.check)
 }
 
 func (s *sink) check(r *conf.Report) {
+	switch {
+	case s.txnID == "" && r.IsSet(producerPrefix+"transaction.timeout.ms"):
+		r.Warn(producerPrefix+"transaction.timeout.ms", "has no effect without transactional.id")
+	case s.txnID != "" && s.acks != "all":
+		r.Error(producerPrefix+"transactional.id", "needs acks = all")
+	case s.txnID != "" && !s.idempotent:
+		r.Error(producerPrefix+"transactional.id", "needs enable.idempotence: leave that out")
+	}
 	var err error
 	if s.template, err = parseTemplate(s.topic); err != nil {
 		r.Error("kafka.topic", "%q %v", s.topic, err)
@@ -76,7 +91,33 @@ func (s *sink) Open(_ context.Context, env core.Env) (err error) {
 	}
 	s.turn = make(chan struct{}, 1)
 	s.closing, s.cut = context.WithCancel(context.Background())
+	if s.txnID != "" {
+		x := newTransactor(s.p)
+		if s.p.txn = x; env.Marks != nil {
+			full := s.batch
+			if env.MaxEvents > 0 {
+				full = min(full, env.MaxEvents)
+			}
+			x.progress = newProgress(x, env.Marks, full)
+		}
+		s.prepared.Go(func() { s.prepare(x) })
+	}
 	return nil
+}
+
+// prepare ends what a crashed predecessor has left, also where nothing comes to be
+// delivered: readers wait for it, and so does the group of a Kafka channel.
+func (s *sink) prepare(x *transactor) {
+	for b := (backoff{first: s.backoff}); s.closing.Err() == nil; b.pause(s.closing) {
+		s.turn <- struct{}{}
+		ctx, cancel := context.WithTimeout(s.closing, leaving)
+		err := x.prepare(ctx)
+		cancel()
+		<-s.turn
+		if err == nil || !passing(err) {
+			return // a delivery says it
+		}
+	}
 }
 
 // Deliver implements core.Sink. It returns when tx has ended: that is what keeps
@@ -90,8 +131,17 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 	s.p.deliver(ctx, tx)
 }
 
-// Flush implements core.Sink: nothing is held.
-func (s *sink) Flush(context.Context) error { return nil }
+// Flush implements core.Sink. What is held are events that may have been written
+// before a crash; if no more of them come, they were not.
+func (s *sink) Flush(ctx context.Context) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if x := s.p.txn; x != nil && x.progress != nil && len(x.progress.held) > 0 {
+		x.progress.owed = nil
+		x.progress.release(ctx)
+	}
+	return nil
+}
 
 // Close implements core.Sink.
 func (s *sink) Close(ctx context.Context) error {
@@ -102,8 +152,12 @@ func (s *sink) Close(ctx context.Context) error {
 		s.turn <- struct{}{}
 	}
 	s.cut()
+	if x := s.p.txn; x != nil && x.progress != nil {
+		x.progress.release(s.closing)
+	}
 	s.p.c.close()
 	<-s.turn
+	s.prepared.Wait()
 	return nil
 }
 

@@ -47,8 +47,7 @@ func (r *topicsRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) 
 	}
 	for _, name := range r.TopicNames {
 		b = append(b, make([]byte, 16)...) // by name, not by id
-		b = append(binary.AppendUvarint(b, uint64(len(name)+1)), name...)
-		b = append(b, 0)
+		b = append(appendCompact(b, name), 0)
 	}
 	create := byte(0)
 	if r.AllowAutoTopicCreation {
@@ -76,7 +75,7 @@ func readTopics(data []byte) (*topicsAnswer, error) {
 		out.Brokers = append(out.Brokers, metadata.ResponseBroker{NodeID: c.int32(), Host: c.compactText(), Port: c.int32(), Rack: c.compactText()})
 		c.tags()
 	}
-	c.compactText() // cluster
+	out.ClusterID = c.compactText()
 	out.ControllerID = c.int32()
 	for range c.compact(22) {
 		t := metadata.ResponseTopic{ErrorCode: c.int16(), Name: c.compactText()}

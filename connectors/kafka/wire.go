@@ -81,6 +81,7 @@ func byTopic[T any](parts []T, topic func(*T) string, f func(name string, run []
 // produceRequest is Produce, version 3 to 8. Its parts are sorted by topic.
 type produceRequest struct {
 	clientID string
+	txn      string // transactional.id; empty: no transaction
 	acks     int16
 	timeout  int32 // ms
 	parts    []producePart
@@ -121,7 +122,11 @@ func (r *produceRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error)
 		return nil, fmt.Errorf("the broker is older than Kafka 0.11: Produce %d", r.version)
 	}
 	b := head(r.buf, protocol.Produce, r.version, r.clientID)
-	b = binary.BigEndian.AppendUint16(b, 0xffff) // no transaction
+	if r.txn == "" {
+		b = binary.BigEndian.AppendUint16(b, 0xffff) // null
+	} else {
+		b = appendString(b, r.txn)
+	}
 	b = binary.BigEndian.AppendUint16(b, uint16(r.acks))
 	b = appendInt32(b, r.timeout)
 	at, topics := len(b), int32(0)

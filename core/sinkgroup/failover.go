@@ -179,6 +179,9 @@ type groupTx struct {
 	ctx context.Context
 }
 
+// Unwrap is for core.Origin.
+func (t *groupTx) Unwrap() core.Lease { return t.TakeTx }
+
 func (t *groupTx) Ack(pick []int32, m ...core.Mark) <-chan struct{} {
 	t.f.succeeded(t.m)
 	return t.TakeTx.Ack(pick, m...)

@@ -250,6 +250,9 @@ type balancedTx struct {
 	ctx  context.Context
 }
 
+// Unwrap is for core.Origin.
+func (t *balancedTx) Unwrap() core.Lease { return t.TakeTx }
+
 func (t *balancedTx) Rollback(cause error) {
 	if t.ctx.Err() == nil && t.g.failed(t.m, t.rest, cause) {
 		cause = &core.RetryNow{Cause: cause}
