@@ -89,10 +89,12 @@ func (s *sink) Open(_ context.Context, env core.Env) (err error) {
 	if s.p, err = s.open(env); err != nil {
 		return err
 	}
+	committed := env.Metrics.Counter("transactions_committed_total", "Transactions of Kafka's that were committed.")
+	aborted := env.Metrics.Counter("transactions_aborted_total", "Transactions of Kafka's that were aborted, or of which it was not known at first whether they were committed.")
 	s.turn = make(chan struct{}, 1)
 	s.closing, s.cut = context.WithCancel(context.Background())
 	if s.txnID != "" {
-		x := newTransactor(s.p)
+		x := newTransactor(s.p, committed, aborted)
 		if s.p.txn = x; env.Marks != nil {
 			full := s.batch
 			if env.MaxEvents > 0 {

@@ -40,12 +40,10 @@ type coordinated struct {
 	name string
 }
 
-func newTransactor(p *producing) *transactor {
-	m := p.s.env.Metrics
+func newTransactor(p *producing, committed, aborted *metric.Extra) *transactor {
 	return &transactor{
 		p: p, id: p.s.txnID, timeout: p.s.txnTimeout, addrs: make(map[coordinated]string),
-		committed: m.Counter("transactions_committed_total", "Transactions of Kafka's that were committed."),
-		aborted:   m.Counter("transactions_aborted_total", "Transactions of Kafka's that were aborted, or of which it was not known at first whether they were committed."),
+		committed: committed, aborted: aborted,
 	}
 }
 
