@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/format/formattest"
-	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/suite"
 )
@@ -44,16 +43,7 @@ func files(t *testing.T, f *fake) (by map[string][]string, n int) {
 
 // send delivers events "schema body"; a dash: no schema.
 func send(in *sinktest.Instance, events ...string) *refusingTx {
-	b := core.NewBatch()
-	for _, e := range events {
-		literal, body, _ := strings.Cut(e, " ")
-		h := core.Headers{}
-		if literal != "-" {
-			h = core.NewHeaders(core.Header{Key: "flume.avro.schema.literal", Value: literal})
-		}
-		b.Copy(h, []byte(body))
-	}
-	tx := &refusingTx{bareTx: bareTx{b: b}}
+	tx := &refusingTx{bareTx: bareTx{b: formattest.Bodies(events...)}}
 	in.Sink.Deliver(context.Background(), tx)
 	return tx
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -152,12 +151,8 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 		dial = func() (fileSystem, error) { return local{env.FS}, nil }
 	}
 	s.encoding.Open(env, s.readFile)
-	if s.access.login.Keytab != "" {
-		f, err := env.FS.OpenFile(filepath.Clean(s.access.login.Keytab), 0, 0)
-		if err != nil {
-			return fmt.Errorf("read keytab: %w", err)
-		}
-		_ = f.Close() // nothing was written
+	if err := s.access.login.Check(env.FS); err != nil {
+		return err
 	}
 	s.session = &session{dial: dial, timeout: s.callTimeout}
 	s.target.Open(env, "hdfs.")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -220,12 +219,10 @@ func (c *connection) client(env core.Env) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g, ok := c.auth.(*gssapi); ok && g.login.Keytab != "" {
-		f, err := env.FS.OpenFile(filepath.Clean(g.login.Keytab), 0, 0)
-		if err != nil {
-			return nil, fmt.Errorf("read keytab: %w", err)
+	if g, ok := c.auth.(*gssapi); ok {
+		if err := g.login.Check(env.FS); err != nil {
+			return nil, err
 		}
-		_ = f.Close() // nothing was written
 	}
 	id := c.clientID
 	if id == "" {

@@ -136,11 +136,18 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 // Flush implements core.Sink. What is held are events that may have been written
 // before a crash; if no more of them come, they were not.
 func (s *sink) Flush(ctx context.Context) error {
-	s.turn <- struct{}{}
+	if s.p.txn == nil || s.p.txn.progress == nil {
+		return nil
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	defer func() { <-s.turn }()
-	if x := s.p.txn; x != nil && x.progress != nil && len(x.progress.held) > 0 {
-		x.progress.owed = nil
-		x.progress.release(ctx)
+	if p := s.p.txn.progress; len(p.held) > 0 {
+		p.owed = nil
+		p.release(ctx)
 	}
 	return nil
 }

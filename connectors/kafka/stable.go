@@ -43,11 +43,7 @@ func (r *stableRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) 
 		b = append(b, 0)
 	}
 	b = append(b, 1, 0) // stable ones
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	if _, err := rw.Write(b); err != nil {
-		return nil, err
-	}
-	blk, data, err := answer(rw)
+	blk, data, err := exchange(rw, b)
 	if err != nil {
 		return nil, err
 	}

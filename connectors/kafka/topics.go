@@ -54,11 +54,7 @@ func (r *topicsRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) 
 		create = 1
 	}
 	b = append(b, create, 0, 0, 0) // and no authorized operations
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	if _, err := rw.Write(b); err != nil {
-		return nil, err
-	}
-	blk, data, err := answer(rw)
+	blk, data, err := exchange(rw, b)
 	if err != nil {
 		return nil, err
 	}

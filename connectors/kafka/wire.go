@@ -44,6 +44,15 @@ func appendString(b []byte, s string) []byte {
 func appendInt32(b []byte, v int32) []byte { return binary.BigEndian.AppendUint32(b, uint32(v)) }
 func appendInt64(b []byte, v int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(v)) }
 
+// exchange sends a request, of which head began and only the length is missing, and reads the answer.
+func exchange(rw io.ReadWriter, b []byte) (*core.Block, []byte, error) {
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	if _, err := rw.Write(b); err != nil {
+		return nil, nil, err
+	}
+	return answer(rw)
+}
+
 // answer reads an answer into a block, and returns it behind its head.
 func answer(r io.Reader) (*core.Block, []byte, error) {
 	var size [8]byte
@@ -140,12 +149,8 @@ func (r *produceRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error)
 		}
 	})
 	binary.BigEndian.PutUint32(b[at:], uint32(topics))
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	r.buf = b
-	if _, err := rw.Write(b); err != nil {
-		return nil, err
-	}
-	blk, data, err := answer(rw)
+	blk, data, err := exchange(rw, b)
 	if err != nil {
 		return nil, err
 	}
@@ -274,11 +279,7 @@ func (r *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	if r.version >= 11 {
 		b = appendString(b, r.rack)
 	}
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	if _, err := rw.Write(b); err != nil {
-		return nil, err
-	}
-	blk, data, err := answer(rw)
+	blk, data, err := exchange(rw, b)
 	if err != nil {
 		return nil, err
 	}

@@ -12,22 +12,12 @@ import (
 	"testing/synctest"
 
 	"github.com/millrace/millrace/connectors/internal/format/formattest"
-	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sinktest"
 )
 
 // send delivers events "schema body"; a dash: no schema.
 func send(in *sinktest.Instance, events ...string) *bareTx {
-	b := core.NewBatch()
-	for _, e := range events {
-		literal, body, _ := strings.Cut(e, " ")
-		h := core.Headers{}
-		if literal != "-" {
-			h = core.NewHeaders(core.Header{Key: "flume.avro.schema.literal", Value: literal})
-		}
-		b.Copy(h, []byte(body))
-	}
-	tx := &bareTx{b: b}
+	tx := &bareTx{b: formattest.Bodies(events...)}
 	in.Sink.Deliver(context.Background(), tx)
 	return tx
 }

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/credentials"
 	"github.com/jcmturner/gokrb5/v8/keytab"
+
+	"github.com/millrace/millrace/core/vfs"
 )
 
 // DefaultConf is where Kerberos's configuration is on most machines.
@@ -49,6 +52,19 @@ func (l *Login) Client() (*client.Client, error) {
 		return nil, fmt.Errorf("log in as %s: %w", l.Principal, err)
 	}
 	return c, nil
+}
+
+// Check reports whether the key table can be read: a fault of the configuration that need not wait for a connection.
+func (l *Login) Check(system vfs.FS) error {
+	if l.Keytab == "" {
+		return nil
+	}
+	f, err := system.OpenFile(filepath.Clean(l.Keytab), 0, 0)
+	if err != nil {
+		return fmt.Errorf("read keytab: %w", err)
+	}
+	_ = f.Close() // nothing was written
+	return nil
 }
 
 // name splits the principal; _HOST is this machine's name.
