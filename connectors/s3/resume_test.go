@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -194,4 +195,22 @@ func FuzzState(f *testing.F) {
 			t.Errorf("%+v became %+v, %v", s, again, err)
 		}
 	})
+}
+
+// What a power failure leaves of a state that was not synced is not taken for one: it named another upload,
+// and the parts of the right one were lost.
+func TestTornState(t *testing.T) {
+	whole := sealed(&state{seq: 1, part: 64, length: 140, spool: "s", key: "k", upload: "upload2"})
+	if st, err := unseal(whole); err != nil || st.upload != "upload2" {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	for n := range whole {
+		if _, err := unseal(whole[:n]); err == nil {
+			t.Errorf("its first %d bytes are taken for it", n)
+		}
+		zeros := append(bytes.Clone(whole[:n]), make([]byte, len(whole)-n)...)
+		if _, err := unseal(zeros); err == nil && !bytes.Equal(zeros, whole) {
+			t.Errorf("with zeros from byte %d on it is taken", n)
+		}
+	}
 }

@@ -134,7 +134,7 @@ func (r *rig) seen() []string {
 			continue
 		}
 		data, _ := vfs.ReadFile(r.mem, filepath.Join("/spool", e.Name()))
-		st, err := decodeState(data)
+		st, err := unseal(data)
 		if err != nil {
 			continue
 		}

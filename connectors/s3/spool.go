@@ -2,9 +2,11 @@ package s3
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -17,7 +19,7 @@ import (
 // spool is the directory with what is not yet in the store. Of object n:
 //
 //	n.0 n.1 ...   its bytes, a part a file; those that the store has are gone
-//	n.state       its state; gone when the object is published
+//	n.state       its state and a checksum; gone when the object is published
 //
 // and "id", which tells this directory from another at the same place, and "lock".
 type spool struct {
@@ -71,7 +73,25 @@ func (p *spool) state(seq int64) string {
 	return filepath.Join(p.dir, strconv.FormatInt(seq, 10)+".state")
 }
 
-// record writes an object's state; not yet durably.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sealed is what a state file holds: a state that is written without a sync may
+// be there in part after a power failure, and must not be taken for one.
+func sealed(st *state) []byte {
+	b := st.encode()
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func unseal(data []byte) (state, error) {
+	n := len(data) - crc32.Size
+	if n < 0 || binary.BigEndian.Uint32(data[n:]) != crc32.Checksum(data[:n], castagnoli) {
+		return state{}, errState
+	}
+	return decodeState(data[:n])
+}
+
+// record writes an object's state; not yet durably, but where it names an upload
+// what was durable stays so: the parts of that upload are no longer here.
 func (p *spool) record(st *state) error {
 	name := p.state(st.seq)
 	tmp := name + ".tmp"
@@ -79,7 +99,10 @@ func (p *spool) record(st *state) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(st.encode())
+	_, err = f.Write(sealed(st))
+	if err == nil && st.upload != "" {
+		err = f.Sync()
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
@@ -94,7 +117,7 @@ func (p *spool) sync(st *state) error {
 	if st.seq < 0 {
 		return nil
 	}
-	return vfs.WriteFile(p.fs, p.state(st.seq), st.encode(), 0o644)
+	return vfs.WriteFile(p.fs, p.state(st.seq), sealed(st), 0o644)
 }
 
 // has reports whether the file of a part has at least that many bytes.
@@ -170,7 +193,7 @@ func (p *spool) read() (content, error) {
 			}
 			// After a power failure its text may be gone, and the channel's mark
 			// has it: that it is there says that the object is not published.
-			st, err := decodeState(data)
+			st, err := unseal(data)
 			if err != nil {
 				st = state{seq: seq}
 			}
