@@ -168,8 +168,10 @@ func TestKafkaChannelSharedWithFlume(t *testing.T) {
 	kafkaPort := fmt.Sprint(kafka(t, 1))
 	const n = 5000
 	ours, theirs := newSharer(t, dir, "ours", n), newSharer(t, dir, "theirs", n)
-	a := newAgent(t, ours.dir, "kafka-shared.conf", vars{"E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed"}).start()
-	service(t, vars{"E2E_DIR": theirs.dir, "E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed"}, "flume.sh", "start", "a1", "scenarios/kafka-shared.conf")
+	// In turn: a line or two a look would else stay in one partition, and whoever does not have it never gets any.
+	const inTurn = "org.apache.kafka.clients.producer.RoundRobinPartitioner"
+	a := newAgent(t, ours.dir, "kafka-shared.conf", vars{"E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed", "E2E_PARTITIONER": inTurn}).start()
+	service(t, vars{"E2E_DIR": theirs.dir, "E2E_KAFKA": kafkaPort, "E2E_TOPIC": "mixed", "E2E_PARTITIONER": inTurn}, "flume.sh", "start", "a1", "scenarios/kafka-shared.conf")
 	defer stopFlume(t)()
 	eventually(t, "both deliver", func() bool {
 		ours.feed(t, min(n/5, ours.put+1))
