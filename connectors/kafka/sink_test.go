@@ -373,6 +373,7 @@ func TestSinkKeys(t *testing.T) {
 		{map[string]string{"kafka.bootstrap.servers": ""}, "kafka.bootstrap.servers: is required"},
 		{map[string]string{"kafka.bootstrap.servers": "b"}, "not host:port"},
 		{map[string]string{"kafka.flumeBatchSize": "10"}, "write flumeBatchSize"},
+		{map[string]string{"kafka.flumeBatchSize": "99999999999"}, "the default 100 is used"},
 		{map[string]string{"kafka.topic": "a b"}, "not the name of a topic"},
 		{map[string]string{"kafka.topic": "%{x"}, "does not end"},
 		{map[string]string{"kafka.topic": "%{x}", "allowTopicOverride": "false"}, "not the name of a topic"},

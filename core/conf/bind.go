@@ -166,7 +166,7 @@ func (k *Keys) bad(key *Key, name string, err error, hint string) {
 			text = "the value, which is secret, must be " + strings.Join(key.doc.Rules, " and ")
 		}
 	}
-	if key.orDefault {
+	if key.orDefault || slices.Contains(key.unread, name) { // to Flume the second is not there
 		severity = Warning
 		text += ": the default is used"
 		if key.doc.Default != "" && !k.secrets[name] {

@@ -327,9 +327,10 @@ func (k *Key) Alias(names ...string) *Key {
 	return k
 }
 
-// Unread is Alias for names that people write and Flume does not read. A batch
-// size under one of them never keeps a component from its channel: where it is
-// larger than a transaction may be, as many are taken as fit.
+// Unread is Alias for names that people write and Flume does not read. What is
+// under one of them never keeps a component from running: in place of a value
+// that can not be used the default is, and where a batch size is larger than a
+// transaction may be, as many are taken as fit.
 func (k *Key) Unread(names ...string) *Key {
 	k.unread = names
 	return k.Alias(names...)
