@@ -4,6 +4,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +73,64 @@ func hdfsFailures(t *testing.T, nn nameNode, dir string) {
 	}
 	files := s.finished()
 	s.t.Logf("%d lines in %d files, %.0f files failed", s.written, len(files), failed())
+	s.stop()
+	s.exactly(files)
+}
+
+// TestHDFSCutStalls kills the data node that cuts what a dead agent's file has too
+// much, while it waits for the other two: HDFS does not begin anew by itself.
+func TestHDFSCutStalls(t *testing.T) {
+	if !long() {
+		t.Skip("another cluster, and a lease that gets old, are for the long form")
+	}
+	nn := hdfs(t, 3, nil)
+	s := newStream(t, nn, workDir(t), "hdfs.conf", "cut", vars{"E2E_TYPE": "DataStream"})
+	inUse := func() (f stored) {
+		files, ok := nn.list(t, s.root)
+		if !ok {
+			t.Fatal("the name node does not answer")
+		}
+		for _, f = range files {
+			if f.inUse() && f.length > 0 {
+				return f
+			}
+		}
+		return stored{}
+	}
+	for try, found := 0, false; !found; try++ {
+		if try == 20 {
+			t.Fatal("no kill left a file that is longer than what was confirmed")
+		}
+		s.start()
+		s.delivers("before the kill")
+		for range 5 + try {
+			s.grow(2000)
+			time.Sleep(50 * time.Millisecond) // that it goes out between two commit points
+		}
+		s.kill9()
+		if f := inUse(); f.length > 0 {
+			nn.do(t, "debug", "recoverLease", "-path", f.path, "-retries", "20")
+			found = inUse().length > f.length
+		}
+	}
+	commands := func() int {
+		text, err := os.ReadFile(filepath.Join(runDir(), "hdfs-"+nn.name+"-dn3.log"))
+		must(t, err)
+		return strings.Count(string(text), "calls recoverBlock")
+	}
+	nn.do(t, "freeze", "dn1")
+	nn.do(t, "freeze", "dn2")
+	before := commands()
+	time.Sleep(2500 * time.Millisecond) // some heartbeats: the name node gives the work to who sent the last one
+	s.start()
+	eventually(t, "the third data node is to cut the file", func() bool { return commands() > before })
+	began := time.Now()
+	nn.do(t, "kill9", "dn3")
+	nn.do(t, "thaw", "dn1")
+	nn.do(t, "thaw", "dn2")
+	nn.do(t, "up", "dn3")
+	files := s.finished()
+	t.Logf("%d lines in %d files, %.0f s after the data node died", s.written, len(files), time.Since(began).Seconds())
 	s.stop()
 	s.exactly(files)
 }

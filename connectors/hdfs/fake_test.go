@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // fake is a file system that behaves as HDFS does through the library: what is
@@ -22,6 +23,7 @@ type fake struct {
 	fails    map[string]int // calls of that name to fail, then they work
 	hang     chan struct{}  // if set, writes and closes wait for it
 	locks    int            // truncations of a file with a dead writer that fail first
+	stall    int            // truncations, or recoveries of them, that a data node dies of
 	calls    map[string]int
 	renames  []string
 	short    bool // a failing write leaves half of it
@@ -34,6 +36,14 @@ type fakeFile struct {
 	visible int
 	writer  *fakeWriter // not closed
 	locks   int
+	cutter  *fakeConn // whose truncation has not ended
+	cut     time.Time // when it, or its recovery, began
+}
+
+// fakeConn is a connection to it.
+type fakeConn struct {
+	*fake
+	closed bool
 }
 
 func newFake() *fake {
@@ -143,7 +153,8 @@ func (f *fake) Size(path string) (int64, error) {
 	return int64(f.files[path].visible), nil
 }
 
-func (f *fake) Truncate(path string, size int64) (bool, error) {
+func (c *fakeConn) Truncate(path string, size int64) (bool, error) {
+	f := c.fake
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ask("truncate", false); err != nil {
@@ -158,13 +169,44 @@ func (f *fake) Truncate(path string, size int64) (bool, error) {
 		return false, errors.New("RecoveryInProgressException")
 	case size > int64(len(file.data)):
 		return false, fs.ErrInvalid
+	case file.cutter != nil:
+		return false, nil
+	case f.stall > 0:
+		f.stall--
+		file.cutter, file.cut = c, time.Now()
+		return false, nil
 	}
 	was := file.visible
 	file.writer, file.data, file.visible = nil, file.data[:size], int(size)
 	return was <= int(size), nil // a real cut is asynchronous
 }
 
-func (f *fake) Close() error { return nil }
+func (c *fakeConn) Recover(path string) error {
+	f := c.fake
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file := f.files[path]
+	switch {
+	case file == nil:
+		return fs.ErrNotExist
+	case file.cutter == nil:
+		return nil
+	case !file.cutter.closed || time.Since(file.cut) < leaseAge:
+	case f.stall > 0:
+		f.stall--
+		file.cut = time.Now()
+	default:
+		file.cutter = nil
+	}
+	return errors.New("RecoveryInProgressException")
+}
+
+func (c *fakeConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return nil
+}
 
 type fakeWriter struct {
 	f    *fake

@@ -30,6 +30,9 @@ type fileSystem interface {
 	// Truncate cuts a file, also one whose writer has died, once the file system
 	// has noticed. False: it is begun, and done when a later call says true.
 	Truncate(path string, size int64) (bool, error)
+	// Recover has a cut begun anew that was begun by another connection, once its
+	// lease is old. Nil: the file is closed.
+	Recover(path string) error
 	// Close ends the connection. Writers that are open are dead.
 	Close() error
 }
@@ -176,11 +179,6 @@ func (s *session) size(name string) (int64, bool, error) {
 		return 0, false, nil
 	}
 	return n, err == nil, named("look for", name, err)
-}
-
-func (s *session) truncate(name string, size int64) (bool, error) {
-	done, err := ask(s, func(f fileSystem) (bool, error) { return f.Truncate(name, size) })
-	return done, named("truncate", name, err)
 }
 
 func ask[T any](s *session, do func(fileSystem) (T, error)) (v T, err error) {

@@ -46,7 +46,7 @@ func (s *sink) settle(st *state) (bool, error) {
 		err := s.session.remove(st.temp)
 		return err == nil, err
 	}
-	done, err := s.session.truncate(st.temp, st.length)
+	done, err := s.truncate(st)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return true, nil // published, or taken away by its reader
@@ -59,6 +59,33 @@ func (s *sink) settle(st *state) (bool, error) {
 	}
 	err = s.rename(st)
 	return err == nil, err
+}
+
+// leaseAge is when HDFS takes a lease that is not renewed for old, its soft limit.
+const leaseAge = time.Minute
+
+// truncate cuts a file over a connection of its own, one file at a time. To cut
+// is to take the file's lease. Should the data node that cuts it die, HDFS begins
+// anew only when somebody else asks for a file whose lease is old, and a lease
+// never gets old while the connection that took it lives.
+func (s *sink) truncate(st *state) (done bool, err error) {
+	if err = s.cutting.Acquire(s.life); err != nil {
+		return false, err
+	}
+	defer s.cutting.Release()
+	once := session{dial: s.session.dial, timeout: s.callTimeout}
+	defer once.drop()
+	done, err = ask(&once, func(f fileSystem) (bool, error) { return f.Truncate(st.temp, st.length) })
+	switch {
+	case done || err != nil:
+		return done, named("truncate", st.temp, err)
+	case st.cut.IsZero():
+		st.cut = time.Now()
+	case time.Since(st.cut) > leaseAge:
+		_, err = ask(&once, func(f fileSystem) (struct{}, error) { return struct{}{}, f.Recover(st.temp) })
+		return false, named("recover", st.temp, err)
+	}
+	return false, nil
 }
 
 // resume sees to the files that the channel's marks speak of.

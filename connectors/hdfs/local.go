@@ -75,6 +75,9 @@ func (l local) Truncate(path string, size int64) (bool, error) {
 	return err == nil, err
 }
 
+// Recover has nothing to do: Truncate has ended when it returns.
+func (l local) Recover(string) error { return nil }
+
 func (l local) Close() error { return nil }
 
 type localFile struct {

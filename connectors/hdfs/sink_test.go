@@ -20,7 +20,7 @@ const start = 1382534100000
 
 func newSink(f *fake) func() core.Sink {
 	return func() core.Sink {
-		return &sink{connect: func() (fileSystem, error) { return f, nil }}
+		return &sink{connect: func() (fileSystem, error) { return &fakeConn{fake: f}, nil }}
 	}
 }
 
@@ -307,6 +307,33 @@ func TestFailures(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A data node that dies while it cuts a file leaves it to whoever asks for it when
+// its lease is old, and the next one may die too; the file is finished all the same.
+func TestCutThatStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.short, f.stall = true, 2
+		in := open(t, f, nil)
+		in.Deliver(suite.Bodies(0, 5))
+		flush(t, in)
+		f.set(func() { f.fails["write"] = 1 })
+		in.Deliver(suite.Bodies(5, 5))
+		if in.Sink.Flush(context.Background()) == nil {
+			t.Fatal("nothing has failed")
+		}
+		in.Deliver(suite.Bodies(5, 5))
+		flush(t, in)
+		time.Sleep(10 * time.Minute) // of the bubble
+		if got := f.unfinished(); len(got) != 1 || f.stall > 0 {
+			t.Errorf("in use %q, %d stalls to come", got, f.stall)
+		}
+		in.Close()
+		if got := f.seen(); !slices.Equal(got, suite.Bodies(0, 10)) || len(f.unfinished()) > 0 {
+			t.Errorf("%d events of 10, in use %q", len(got), f.unfinished())
+		}
+	})
 }
 
 // flume: TestHDFSEventSink testSlowAppendFailure

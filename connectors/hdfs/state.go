@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strconv"
+	"time"
 )
 
 // state is what a mark says of a file that is not published: up to where its
@@ -16,6 +17,8 @@ type state struct {
 	temp   string // path while it is in use
 	base   string
 	ext    string
+
+	cut time.Time // when the file system began to cut it to that; not in the mark
 }
 
 func (s *state) final() string { return s.base + strconv.FormatInt(s.number, 10) + s.ext }

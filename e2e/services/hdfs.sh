@@ -6,8 +6,9 @@
 #   hdfs.sh up NAME WHO | kill9 NAME WHO    WHO (nn1, nn2, jn, dn1, dn2 ...) again on its old data; or dead, as in a crash
 #                                           A NameNode is up when it lets write, or could: when it has left its safe mode
 #   hdfs.sh halt NAME WHO                   WHO stopped as an administrator does
+#   hdfs.sh freeze NAME WHO | thaw NAME WHO WHO answers nothing, and goes on where it was
 #   hdfs.sh sh NAME argument...             the file system shell (hdfs dfs): sh NAME -ls -R /
-#   hdfs.sh admin NAME argument...          hdfs dfsadmin; with ha for admin: hdfs haadmin; with fsck: hdfs fsck
+#   hdfs.sh admin NAME argument...          hdfs dfsadmin; with ha for admin: hdfs haadmin; with fsck: hdfs fsck; with debug: hdfs debug
 #   hdfs.sh java NAME File.java [arg...]    a program on Hadoop's class path
 #   hdfs.sh stop NAME | log NAME | status | stop-all
 #
@@ -146,12 +147,15 @@ case $cmd in
     case $2 in nn*) wait_log "$N-$2" 'Leaving safe mode|Safe mode is OFF' 120;; esac;;
   halt) [ $# = 2 ] || usage; stop_one "$N-$2";;
   kill9) [ $# = 2 ] || usage; kill9 "$N-$2";;
+  freeze) [ $# = 2 ] || usage; signal "$N-$2" STOP;;
+  thaw) [ $# = 2 ] || usage; signal "$N-$2" CONT;;
   stop) mine stop_one;;
   log) cat "$RUN/$N"-*.log;;
   sh) shift; ticket; cli org.apache.hadoop.fs.FsShell "$@";;
   admin) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSAdmin "$@";;
   ha) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSHAAdmin "$@";;
   fsck) shift; ticket; cli org.apache.hadoop.hdfs.tools.DFSck "$@";;
+  debug) shift; ticket; cli org.apache.hadoop.hdfs.tools.DebugAdmin "$@";;
   java) shift; ticket; cli "$@";;
   status) each hdfs- say_status;;
   stop-all) each hdfs- stop_one;;
