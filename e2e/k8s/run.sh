@@ -30,13 +30,15 @@ fi
 
 export MILLRACE_BIN=$ROOT/build/millrace
 trap '"$K8S/down.sh" --purge' EXIT
+ran=
 for lane in $lanes; do
 	name=TestAPI timeout=15m
 	[ "$lane" = api ] || name=TestCluster timeout=40m
 	case ${1:-$name} in "$name"*) ;; *) continue ;; esac
+	ran+=" $lane"
 	"$K8S/down.sh" --purge
 	"$K8S/up.sh" "$lane"
 	[ "$lane" = api ] || "$K8S/images.sh"
 	"$K8S/enter.sh" go test -tags k8s -count=1 -parallel 6 -timeout "$timeout" -v -run "${1:-$name}" ./e2e/k8s
 done
-say "e2e-k8s: lanes run: $lanes"
+say "e2e-k8s: lanes run:${ran:- none}"
