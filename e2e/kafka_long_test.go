@@ -250,7 +250,7 @@ func TestKafkaTopicAnew(t *testing.T) {
 	}
 }
 
-// TestKafkaNewest: the same short flow, logins and channel through the newest broker.
+// TestKafkaNewest: the same short flow, logins, channel and transactions through the newest broker.
 func TestKafkaNewest(t *testing.T) {
 	if !long() {
 		t.Skip("one version of Kafka is enough for the short form")
@@ -266,4 +266,5 @@ func TestKafkaNewest(t *testing.T) {
 	t.Run("channel", TestKafkaChannelAndFlume)
 	t.Run("shared", TestKafkaChannelShared)
 	t.Run("mixed", TestKafkaChannelSharedWithFlume)
+	t.Run("transactions", func(t *testing.T) { kafkaTransactions(t, 3) })
 }

@@ -81,8 +81,8 @@ func (c *committed) once(want []string) {
 	}
 }
 
-// killed kills agents at random moments while lines come through, and the broker with every tenth.
-func (c *committed) killed(times, total int, agents ...*agent) {
+// killed kills agents at random moments while lines come through, and one of so many brokers with every tenth.
+func (c *committed) killed(brokers, times, total int, agents ...*agent) {
 	for k := range times {
 		from := c.count()
 		eventually(c.t, "lines come through", func() bool { return c.count() > from || from >= total })
@@ -90,8 +90,9 @@ func (c *committed) killed(times, total int, agents ...*agent) {
 		a := agents[k%len(agents)]
 		a.kill9()
 		if k%10 == 9 {
-			service(c.t, nil, "kafka.sh", "kill9", "e2e", "1")
-			service(c.t, nil, "kafka.sh", "up", "e2e", "1")
+			broker := fmt.Sprint(1 + k/10%brokers)
+			service(c.t, nil, "kafka.sh", "kill9", "e2e", broker)
+			service(c.t, nil, "kafka.sh", "up", "e2e", broker)
 		}
 		a.start()
 	}
@@ -100,9 +101,11 @@ func (c *committed) killed(times, total int, agents ...*agent) {
 
 // TestKafkaTransactions: two agents move lines from topic to topic and are killed in turn. A reader sees each line
 // once, and in order within a key.
-func TestKafkaTransactions(t *testing.T) {
+func TestKafkaTransactions(t *testing.T) { kafkaTransactions(t, 1) }
+
+func kafkaTransactions(t *testing.T, brokers int) {
 	dir := workDir(t)
-	base := kafka(t, 1)
+	base := kafka(t, brokers)
 	broker := fmt.Sprint("localhost:", base)
 	n, kills := pick(100_000, 400_000), pick(4, 30)
 	all := lines("app", n)
@@ -124,9 +127,9 @@ func TestKafkaTransactions(t *testing.T) {
 		agents = append(agents, newAgent(t, home, "kafka-transactions.conf", vars{"E2E_KAFKA": fmt.Sprint(base), "E2E_NAME": name}).start())
 	}
 	out := readCommitted(t, broker, "moved")
-	out.killed(kills/2, n/2, agents...)
+	out.killed(brokers, kills/2, n/2, agents...)
 	feed(n/2, n)
-	out.killed(kills/2, n, agents...)
+	out.killed(brokers, kills/2, n, agents...)
 	out.once(all)
 	for _, a := range agents {
 		a.stop()
@@ -142,9 +145,9 @@ func TestKafkaTransactionsTail(t *testing.T) {
 	appendTo(t, log, joined(all[:n/2]))
 	a := newAgent(t, dir, "kafka-transactions-tail.conf", vars{"E2E_KAFKA": fmt.Sprint(base)}).start()
 	out := readCommitted(t, fmt.Sprint("localhost:", base), "tailed")
-	out.killed(kills/2, n/2, a)
+	out.killed(1, kills/2, n/2, a)
 	appendTo(t, log, joined(all[n/2:]))
-	out.killed(kills/2, n, a)
+	out.killed(1, kills/2, n, a)
 	out.once(all)
 	a.stop()
 }
