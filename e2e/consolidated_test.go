@@ -60,10 +60,8 @@ func TestConsolidatedIntoHDFS(t *testing.T) {
 	const noted = 1000 // more than an agent sends in 20 ms: answered, and not yet noted in its channel
 	sites, kills, chunk := pick(4, 12), pick(1, 10), pick(250, 300)
 	dir := workDir(t)
-	// HDFS gives others one file a minute of a writer that has died, and all of
-	// them after so many seconds; with its 20 minutes this would take as long.
 	nodes := pick(1, 3)
-	nn := hdfs(t, nodes, vars{"HDFS_LEASE": strconv.Itoa(pick(10, 30))})
+	nn := hdfs(t, nodes, nil)
 	ports := []string{port(t), port(t)}
 	var collectors []*agent
 	for i, p := range ports {

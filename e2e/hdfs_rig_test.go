@@ -238,8 +238,7 @@ func (s *stream) delivers(what string) {
 }
 
 // finished waits until all lines are in files with their final names, by what
-// Hadoop reads, and returns these files. HDFS does not let go of the files of a
-// dead writer for a minute.
+// Hadoop reads, and returns these files.
 func (s *stream) finished() []stored {
 	s.t.Helper()
 	var left []stored

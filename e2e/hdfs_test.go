@@ -16,12 +16,7 @@ import (
 // flume: TestHDFSEventSinkOnMiniCluster simpleHDFSTest simpleHDFSGZipCompressedTest
 func TestHDFS(t *testing.T) {
 	dir := workDir(t)
-	var env vars
-	if !long() {
-		// The files of a killed writer are free after so many seconds, and not after a minute.
-		env = vars{"HDFS_LEASE": "10"}
-	}
-	nn := hdfs(t, 3, env)
+	nn := hdfs(t, 3, nil)
 	t.Run("killed", func(t *testing.T) {
 		for _, c := range []struct {
 			name, kind, codec string

@@ -196,16 +196,6 @@ func (f *cluster) Read(path string, limit int64) ([]byte, error) {
 
 func (f *cluster) Truncate(path string, size int64) (bool, error) { return f.c.Truncate(path, size) }
 
-// Recover asks to append, which recovers a lease first; the library has no other
-// call that does so where a cut is under way.
-func (f *cluster) Recover(path string) error {
-	w, err := f.c.Append(path)
-	if err != nil {
-		return err
-	}
-	return (&clusterFile{f: f, w: w, path: path}).Close()
-}
-
 // Close ends the connection, once: the library's panics the second time.
 func (f *cluster) Close() (err error) {
 	f.closed.Do(func() {

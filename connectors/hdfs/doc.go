@@ -25,10 +25,9 @@
 // whole. So one failure undoes all that is not acked, in every open file; the
 // connection is dropped with them, for HDFS takes a file as being written as
 // long as its writer's connection renews its lease. Files of which nothing is
-// acked are removed; the others are cut and renamed in the background, as soon
-// as the name node gives up on the dead writer: about a minute for the first of
-// them, another minute for each other, since to recover one renews the lease of
-// the rest, and no longer than the lease's hard limit.
+// acked are removed; the others are cut and renamed in the background: the name
+// node is asked to take the dead writer's lease away, and again where a cut
+// stalls. Left alone it would finish one such file a minute.
 //
 // # Locks
 //

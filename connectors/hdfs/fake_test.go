@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // fake is a file system that behaves as HDFS does through the library: what is
@@ -22,7 +21,7 @@ type fake struct {
 	broken   error          // what writes, closes and creations answer
 	fails    map[string]int // calls of that name to fail, then they work
 	hang     chan struct{}  // if set, writes and closes wait for it
-	locks    int            // truncations of a file with a dead writer that fail first
+	locks    int            // times that a file with a dead writer must be recovered, but for one
 	stall    int            // truncations, or recoveries of them, that a data node dies of
 	calls    map[string]int
 	renames  []string
@@ -36,14 +35,7 @@ type fakeFile struct {
 	visible int
 	writer  *fakeWriter // not closed
 	locks   int
-	cutter  *fakeConn // whose truncation has not ended
-	cut     time.Time // when it, or its recovery, began
-}
-
-// fakeConn is a connection to it.
-type fakeConn struct {
-	*fake
-	closed bool
+	stalled bool // the data node that cuts it has died
 }
 
 func newFake() *fake {
@@ -153,8 +145,7 @@ func (f *fake) Size(path string) (int64, error) {
 	return int64(f.files[path].visible), nil
 }
 
-func (c *fakeConn) Truncate(path string, size int64) (bool, error) {
-	f := c.fake
+func (f *fake) Truncate(path string, size int64) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.ask("truncate", false); err != nil {
@@ -164,49 +155,43 @@ func (c *fakeConn) Truncate(path string, size int64) (bool, error) {
 	switch {
 	case file == nil:
 		return false, fs.ErrNotExist
-	case file.writer != nil && file.locks < f.locks:
-		file.locks++
-		return false, errors.New("RecoveryInProgressException")
+	case file.writer != nil:
+		return false, errors.New("AlreadyBeingCreatedException")
 	case size > int64(len(file.data)):
 		return false, fs.ErrInvalid
-	case file.cutter != nil:
+	case file.stalled:
 		return false, nil
 	case f.stall > 0:
 		f.stall--
-		file.cutter, file.cut = c, time.Now()
+		file.stalled = true
 		return false, nil
 	}
 	was := file.visible
-	file.writer, file.data, file.visible = nil, file.data[:size], int(size)
+	file.data, file.visible = file.data[:size], int(size)
 	return was <= int(size), nil // a real cut is asynchronous
 }
 
-func (c *fakeConn) Recover(path string) error {
-	f := c.fake
+func (f *fake) Recover(path string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.ask("recover", false); err != nil {
+		return err
+	}
 	file := f.files[path]
 	switch {
 	case file == nil:
 		return fs.ErrNotExist
-	case file.cutter == nil:
-		return nil
-	case !file.cutter.closed || time.Since(file.cut) < leaseAge:
+	case file.locks < f.locks:
+		file.locks++
 	case f.stall > 0:
 		f.stall--
-		file.cut = time.Now()
 	default:
-		file.cutter = nil
+		file.writer, file.stalled = nil, false
 	}
-	return errors.New("RecoveryInProgressException")
-}
-
-func (c *fakeConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
 	return nil
 }
+
+func (f *fake) Close() error { return nil }
 
 type fakeWriter struct {
 	f    *fake

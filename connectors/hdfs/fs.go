@@ -27,11 +27,11 @@ type fileSystem interface {
 	Size(path string) (int64, error)
 	// Read returns a file, up to limit bytes.
 	Read(path string, limit int64) ([]byte, error)
-	// Truncate cuts a file, also one whose writer has died, once the file system
-	// has noticed. False: it is begun, and done when a later call says true.
+	// Truncate cuts a file that is closed. False: it is begun, and done when a later
+	// call says true.
 	Truncate(path string, size int64) (bool, error)
-	// Recover has a cut begun anew that was begun by another connection, once its
-	// lease is old. Nil: the file is closed.
+	// Recover has the file of a dead writer closed, and a cut that does not end
+	// begun anew; neither is done when it returns.
 	Recover(path string) error
 	// Close ends the connection. Writers that are open are dead.
 	Close() error
@@ -179,6 +179,16 @@ func (s *session) size(name string) (int64, bool, error) {
 		return 0, false, nil
 	}
 	return n, err == nil, named("look for", name, err)
+}
+
+func (s *session) truncate(name string, size int64) (bool, error) {
+	done, err := ask(s, func(f fileSystem) (bool, error) { return f.Truncate(name, size) })
+	return done, named("truncate", name, err)
+}
+
+func (s *session) recover(name string) error {
+	_, err := ask(s, func(f fileSystem) (struct{}, error) { return struct{}{}, f.Recover(name) })
+	return named("recover", name, err)
 }
 
 func ask[T any](s *session, do func(fileSystem) (T, error)) (v T, err error) {

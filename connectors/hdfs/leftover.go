@@ -10,8 +10,7 @@ import (
 )
 
 // dispose sees to a file whose writer is dead, in the background: it is cut to
-// what is acked and published, or removed if that is nothing. HDFS lets nobody
-// touch the end of such a file for a minute or more: it tries until that is over.
+// what is acked and published, or removed if that is nothing.
 func (s *sink) dispose(st state, stream string) {
 	s.work.Go(func() {
 		done, err := s.settle(&st)
@@ -38,7 +37,11 @@ func (s *sink) goOn(st state, stream string, done bool, err error) {
 	}
 }
 
-var errRecovering = errors.New("file system is still recovering it")
+var errRecovering = errors.New("file system is recovering it")
+
+// stallAfter is when a cut that has not ended is begun anew: the data node that
+// did it may have died, and HDFS itself does nothing about that for 20 minutes.
+const stallAfter = 10 * time.Second
 
 // settle reports whether nothing is left to do.
 func (s *sink) settle(st *state) (bool, error) {
@@ -46,46 +49,35 @@ func (s *sink) settle(st *state) (bool, error) {
 		err := s.session.remove(st.temp)
 		return err == nil, err
 	}
-	done, err := s.truncate(st)
+	done, err := s.session.truncate(st.temp, st.length)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return true, nil // published, or taken away by its reader
 	case errors.Is(err, fs.ErrInvalid):
 		s.env.Log.Error("file is shorter than what was delivered into it: it is left as it is", "file", st.temp, "delivered", st.length)
-	case err != nil:
-		return false, err
-	case !done:
-		return false, errRecovering
+	case err != nil || !done:
+		return false, s.recover(st, err)
 	}
 	err = s.rename(st)
 	return err == nil, err
 }
 
-// leaseAge is when HDFS takes a lease that is not renewed for old, its soft limit.
-const leaseAge = time.Minute
-
-// truncate cuts a file over a connection of its own, one file at a time. To cut
-// is to take the file's lease. Should the data node that cuts it die, HDFS begins
-// anew only when somebody else asks for a file whose lease is old, and a lease
-// never gets old while the connection that took it lives.
-func (s *sink) truncate(st *state) (done bool, err error) {
-	if err = s.cutting.Acquire(s.life); err != nil {
-		return false, err
+// recover sees to a file that could not be cut, or that is being cut if cause is
+// nil, and returns why it is not finished.
+func (s *sink) recover(st *state, cause error) error {
+	if cause == nil {
+		if st.cut.IsZero() {
+			st.cut = time.Now()
+		}
+		if time.Since(st.cut) < stallAfter {
+			return errRecovering
+		}
 	}
-	defer s.cutting.Release()
-	once := session{dial: s.session.dial, timeout: s.callTimeout}
-	defer once.drop()
-	done, err = ask(&once, func(f fileSystem) (bool, error) { return f.Truncate(st.temp, st.length) })
-	switch {
-	case done || err != nil:
-		return done, named("truncate", st.temp, err)
-	case st.cut.IsZero():
-		st.cut = time.Now()
-	case time.Since(st.cut) > leaseAge:
-		_, err = ask(&once, func(f fileSystem) (struct{}, error) { return struct{}{}, f.Recover(st.temp) })
-		return false, named("recover", st.temp, err)
+	// Whoever HDFS takes for its writer is dead: nobody else knows of this file.
+	if err := s.session.recover(st.temp); err != nil {
+		return errors.Join(cause, err)
 	}
-	return false, nil
+	return errRecovering
 }
 
 // resume sees to the files that the channel's marks speak of.

@@ -63,7 +63,6 @@ type sink struct {
 	work      sync.WaitGroup // files that are disposed of
 	wake      turn.Wake
 	slots     chan struct{} // closes at a time
-	cutting   turn.Lock     // of a file whose writer is dead
 
 	lock      turn.Lock // guards what follows
 	buckets   map[string]*bucket
@@ -157,7 +156,7 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	}
 	s.session = &session{dial: dial, timeout: s.callTimeout}
 	s.target.Open(env, "hdfs.")
-	s.lock, s.cutting, s.wake, s.slots = turn.NewLock(), turn.NewLock(), turn.NewWake(), make(chan struct{}, s.threads)
+	s.lock, s.wake, s.slots = turn.NewLock(), turn.NewWake(), make(chan struct{}, s.threads)
 	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
 	s.open, s.buffered, s.leases, s.forgotten = 0, 0, nil, nil
 	s.life, s.die = context.WithCancel(context.Background())

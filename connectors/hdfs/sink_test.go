@@ -20,7 +20,7 @@ const start = 1382534100000
 
 func newSink(f *fake) func() core.Sink {
 	return func() core.Sink {
-		return &sink{connect: func() (fileSystem, error) { return &fakeConn{fake: f}, nil }}
+		return &sink{connect: func() (fileSystem, error) { return f, nil }}
 	}
 }
 
@@ -309,8 +309,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A data node that dies while it cuts a file leaves it to whoever asks for it when
-// its lease is old, and the next one may die too; the file is finished all the same.
+// A data node that dies while it cuts a file leaves it as it is, and the next one
+// may die too; the file is finished all the same.
 func TestCutThatStalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

@@ -16,7 +16,6 @@
 # HDFS_KRB=NAME asks for Kerberos, by the KDC that krb.sh has started as NAME, and HDFS_PROTECTION=authentication|integrity|privacy protects transfers.
 # HDFS_REPORT=MS is how long a DataNode keeps to itself what it has got; none by default.
 # HDFS_BLOCK=BYTES is the size of blocks; 1 MiB by default, and 128 MiB is Hadoop's.
-# HDFS_LEASE=SECONDS is when the NameNode itself finishes the files of a writer that is silent; the 20 minutes are Hadoop's.
 #
 # HADOOP_CONF_DIR for clients is $MILLRACE_E2E_RUN/hdfs-NAME/conf-cli. WebHDFS answers at PORT+1, without Kerberos.
 . "$(dirname "$0")/common.sh"
@@ -67,7 +66,6 @@ DEFAULT"
     prop dfs.datanode.ipc.address "127.0.0.1:$((dn + 1))"; prop dfs.datanode.http.address "127.0.0.1:$((dn + 2))"
     prop dfs.datanode.hostname localhost; prop dfs.datanode.handler.count 2; prop dfs.permissions.superusergroup root
     prop dfs.blockreport.incremental.intervalMsec "${HDFS_REPORT:-0}"
-    if [ -n "${HDFS_LEASE:-}" ]; then prop dfs.namenode.lease-hard-limit-sec "$HDFS_LEASE"; prop dfs.namenode.lease-recheck-interval-ms 1000; fi
     if [ -n "$KRB" ]; then
       prop dfs.block.access.token.enable true; prop ignore.secure.ports.for.testing true
       prop dfs.namenode.kerberos.principal nn/localhost@EXAMPLE.TEST; prop dfs.namenode.keytab.file "$KRB/service.keytab"
