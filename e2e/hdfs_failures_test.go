@@ -81,7 +81,7 @@ func hdfsFailures(t *testing.T, nn nameNode, dir string) {
 // much, while it waits for the other two: HDFS does not begin anew by itself.
 func TestHDFSCutStalls(t *testing.T) {
 	if !long() {
-		t.Skip("another cluster, and a lease that gets old, are for the long form")
+		t.Skip("another cluster is for the long form")
 	}
 	nn := hdfs(t, 3, nil)
 	s := newStream(t, nn, workDir(t), "hdfs.conf", "cut", vars{"E2E_TYPE": "DataStream"})
