@@ -244,7 +244,7 @@ func (w *clusterFile) Close() error {
 	if err := w.deadline(); err != nil {
 		return err
 	}
-	if nodes := pipeline(w.w); len(nodes) > 0 {
+	if nodes, _ := pipeline(w.w); len(nodes) > 0 {
 		w.f.replicas.wrote(w.path, nodes)
 	}
 	end := time.Now().Add(w.f.timeout)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -59,8 +60,11 @@ type session struct {
 var errTimeout = errors.New("no answer within hdfs.callTimeout")
 
 // call runs one call, and gives up waiting for it after the timeout. Then the
-// call may go on; what it returns is given to late.
+// call may go on; what it returns is given to late. A panic is an error: the
+// library has some where a server answers what it does not expect, and the other
+// sinks of the agent are not to end of that.
 func call[T any](timeout time.Duration, do func() (T, error), late func(T)) (T, error) {
+	do = calm(do)
 	if timeout <= 0 {
 		return do()
 	}
@@ -98,6 +102,18 @@ func call[T any](timeout time.Duration, do func() (T, error), late func(T)) (T, 
 	gone = true
 	var none T
 	return none, errTimeout
+}
+
+// calm makes an error of a panic of do.
+func calm[T any](do func() (T, error)) func() (T, error) {
+	return func() (v T, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		return do()
+	}
 }
 
 // get returns the connection, made now if there is none.

@@ -25,17 +25,18 @@ var (
 	errCopied   = errors.New("HDFS has copied its last block to another data node")
 )
 
-// pipeline returns the data nodes that the open block of w goes to, in order;
-// none: no block is open. The library tells nobody, so it is read where the
-// library keeps it.
-func pipeline(w *hadoop.FileWriter) (nodes []string) {
+// pipeline returns the data nodes that the open block of w goes to, in order, and
+// whether a block is open. There may be one without nodes, for a name node that has
+// just become the active one: the library panics where it is written to. The
+// library tells nobody, so it is read where the library keeps it.
+func pipeline(w *hadoop.FileWriter) (nodes []string, open bool) {
 	block := reflect.ValueOf(w).Elem().FieldByName("blockWriter")
 	if block.IsNil() {
-		return nil
+		return nil, false
 	}
 	located := block.Elem().FieldByName("Block")
 	if located.IsNil() {
-		return nil
+		return nil, false
 	}
 	locs := located.Elem().FieldByName("Locs")
 	for i := range locs.Len() {
@@ -43,7 +44,7 @@ func pipeline(w *hadoop.FileWriter) (nodes []string) {
 		nodes = append(nodes, id.Elem().FieldByName("DatanodeUuid").Elem().String())
 	}
 	slices.Sort(nodes)
-	return nodes
+	return nodes, true
 }
 
 // replicas are those of the last blocks of files that were closed, by path.
@@ -82,16 +83,17 @@ func (r *replicas) goOn(name string, open func() (*hadoop.FileWriter, error)) (*
 	return whole(r.written(name), open, pipeline, func(w *hadoop.FileWriter) error { return w.Close() })
 }
 
-// whole calls open until what it opens has the nodes of want, or no open block.
-func whole[W any](want []string, open func() (W, error), nodes func(W) []string, shut func(W) error) (W, error) {
+// whole calls open until what it opens has the nodes of want, or no open block;
+// any nodes if none are wanted.
+func whole[W any](want []string, open func() (W, error), nodes func(W) ([]string, bool), shut func(W) error) (W, error) {
 	end := time.Now().Add(replicaWait)
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
 		w, err := open()
 		if err != nil {
 			return w, err
 		}
-		got := nodes(w)
-		if len(got) == 0 || len(want) == 0 || slices.Equal(got, want) {
+		got, block := nodes(w)
+		if !block || len(got) > 0 && (len(want) == 0 || slices.Equal(got, want)) {
 			return w, nil
 		}
 		var none W

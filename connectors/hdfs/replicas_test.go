@@ -24,7 +24,10 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 		{"all are known", "abc", []string{"abc"}, 1, nil},
 		{"one more was copied", "ab", []string{"abc"}, 1, errCopied},
 		{"one was copied in place of another", "abc", []string{"ab", "abd"}, 2, errCopied},
-		{"no block is open", "abc", []string{""}, 1, nil},
+		{"no block is open", "abc", []string{"-"}, 1, nil},
+		{"the name node knows none yet", "abc", []string{"", "", "abc"}, 3, nil},
+		{"the name node knows none yet, nor do we", "", []string{"", "ab"}, 2, nil},
+		{"the name node knows none", "", []string{""}, 0, errReplicas},
 		{"nothing is known of what was written", "", []string{"a"}, 1, nil},
 		{"they come one by one", "abc", []string{"a", "ac", "ac", "abc"}, 4, nil},
 		{"one never comes", "abc", []string{"b", "ab"}, 0, errReplicas},
@@ -35,7 +38,7 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 				got, err := whole(letters(c.want), func() (string, error) {
 					opens++
 					return c.known[min(opens, len(c.known))-1], nil
-				}, letters, func(string) error {
+				}, block, func(string) error {
 					shuts++
 					return nil
 				})
@@ -64,13 +67,16 @@ func letters(s string) []string {
 	return strings.Split(s, "")
 }
 
+// block is the open block of a file with such nodes; "-": there is none.
+func block(s string) ([]string, bool) { return letters(s), s != "-" }
+
 func TestAppendFails(t *testing.T) {
 	open := errors.New("open")
-	if _, err := whole(letters("a"), func() (string, error) { return "", open }, letters, func(string) error { return nil }); !errors.Is(err, open) {
+	if _, err := whole(letters("a"), func() (string, error) { return "", open }, block, func(string) error { return nil }); !errors.Is(err, open) {
 		t.Error(err)
 	}
 	shut := errors.New("shut")
-	if _, err := whole(letters("ab"), func() (string, error) { return "a", nil }, letters, func(string) error { return shut }); !errors.Is(err, shut) {
+	if _, err := whole(letters("ab"), func() (string, error) { return "a", nil }, block, func(string) error { return shut }); !errors.Is(err, shut) {
 		t.Error(err)
 	}
 }
@@ -78,7 +84,7 @@ func TestAppendFails(t *testing.T) {
 // The library keeps the data nodes of a block where pipeline reads them. If this
 // fails after an update of it, look how an append finds its nodes now.
 func TestPipelineOfLibrary(t *testing.T) {
-	if nodes := pipeline(new(hadoop.FileWriter)); len(nodes) != 0 {
+	if nodes, open := pipeline(new(hadoop.FileWriter)); len(nodes) != 0 || open {
 		t.Errorf("a file without a block has the nodes %v", nodes)
 	}
 	at := reflect.TypeFor[hadoop.FileWriter]()

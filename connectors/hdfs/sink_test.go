@@ -358,6 +358,17 @@ func TestCallTimeout(t *testing.T) {
 	})
 }
 
+// A panic in the library fails the call, and nothing else.
+func TestPanicInACall(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Minute} {
+		var nodes []string
+		_, err := call(timeout, func() (string, error) { return nodes[0], nil }, nil)
+		if err == nil || !strings.Contains(err.Error(), "index out of range") || !strings.Contains(err.Error(), "sink_test.go") {
+			t.Errorf("timeout %v: %v", timeout, err)
+		}
+	}
+}
+
 // flume: TestHDFSEventSink testSlowAppendWithLongTimeout testSlowAppendWithoutTimeout
 func TestSlowCall(t *testing.T) {
 	for _, timeout := range []string{"40000", "0"} {
