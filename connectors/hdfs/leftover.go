@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/core"
 )
 
@@ -31,7 +32,7 @@ func (s *sink) goOn(st state, stream string, done bool, err error) {
 			return
 		}
 		s.env.Log.Info("file is not finished, will try again", "file", st.temp, "pause", wait, "error", err)
-		if !pause(s.life, wait) {
+		if !pause.For(s.life, wait) {
 			return // the mark is there at the next start
 		}
 		done, err = s.settle(&st)

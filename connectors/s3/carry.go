@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"time"
+
+	"github.com/millrace/millrace/connectors/internal/pause"
 )
 
 // kick counts what of o could be in the store, and sees that somebody carries it.
@@ -147,21 +148,9 @@ func (s *sink) try(what string, st *state, do func(ctx context.Context) error, e
 		wait := min(firstPause<<min(n, 20), s.retryInterval)
 		wait = wait/2 + rand.N(wait/2+1) // agents that failed together must not come back together
 		s.env.Log.Warn("request failed, will try again", "error", err, "pause", wait, "failures", n+1)
-		if !pause(s.life, wait) {
+		if !pause.For(s.life, wait) {
 			return errClosed
 		}
-	}
-}
-
-// pause waits. False: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
