@@ -39,7 +39,7 @@ func (o *output) work() bool {
 func (s *sink) carry(o *output) {
 	for {
 		s.lock.Take()
-		st, stored, sent, resolved := o.state, o.stored, o.sent, o.resolved
+		st, stored, sent, resolved := o.state, o.Stored, o.sent, o.resolved
 		if !o.work() {
 			o.carried = false
 			s.lock.Release()
@@ -100,7 +100,7 @@ func (s *sink) done(o *output) {
 	s.backlog -= o.pending
 	o.pending = 0
 	delete(s.ends, o)
-	s.forgotten = append(s.forgotten, o.stream)
+	s.files.Forget(o.stream)
 	s.freed.Nudge()
 	if err := s.spool.forget(o.seq, o.state.parts()); err != nil {
 		s.env.Log.Warn("spool is not tidy, the next start does it", "object", o.key, "error", err)
@@ -344,7 +344,7 @@ func (s *sink) complete(o *output, st *state) outcome {
 func (s *sink) setAside(o *output, cause error) outcome {
 	s.lock.Take()
 	defer s.lock.Release()
-	if _, live := s.live[o]; live {
+	if _, live := s.files.Live[o]; live {
 		s.fail(cause)
 		s.drop(o)
 	}
