@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/bucket"
@@ -32,7 +31,7 @@ type output struct {
 // time. A number is not used again, since the file that had it may still be about
 // to be removed.
 func (s *sink) name(b *bucket.Bucket[*output], dir, prefix string) error {
-	b.Base, b.Number = strings.TrimSuffix(clean(dir), "/")+clean(prefix)+".", new(int64)
+	b.Base, b.Number = join(dir, prefix)+".", new(int64)
 	for _, other := range s.files.Buckets {
 		if other.Base == b.Base {
 			b.Number = other.Number

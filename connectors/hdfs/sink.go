@@ -325,7 +325,7 @@ func (s *sink) Close(ctx context.Context) error {
 // Place implements core.Placer: the directory, and what the names of files in it begin with.
 func (s *sink) Place(e core.Event, now time.Time) (string, error) {
 	dir, prefix := s.target.Place(e.Headers, now)
-	place := strings.TrimSuffix(clean(dir), "/") + clean(prefix)
+	place := join(dir, prefix)
 	if s.where.authority != "" {
 		place = s.where.scheme + "://" + s.where.authority + place
 	}

@@ -97,7 +97,7 @@ var errKey = errors.New("its key, made of s3.path and s3.filePrefix, is not one 
 
 // name says what the keys of a bucket's objects begin with.
 func (s *sink) name(b *bucket.Bucket[*output], dir, prefix string) error {
-	b.Base = strings.TrimPrefix(strings.TrimSuffix(roll.Clean(dir, ""), "/")+roll.Clean(prefix, "")+".", "/")
+	b.Base = strings.TrimPrefix(roll.Join(dir, prefix, "")+".", "/")
 	if size := len(b.Base) + len(s.tail(0)); size > maxKey || !utf8.ValidString(b.Base) {
 		return fmt.Errorf("%w: it has %d bytes, of %d at most", errKey, size, maxKey)
 	}
@@ -107,7 +107,7 @@ func (s *sink) name(b *bucket.Bucket[*output], dir, prefix string) error {
 // Place implements core.Placer: the bucket, and what the keys of objects begin with.
 func (s *sink) Place(e core.Event, now time.Time) (string, error) {
 	dir, prefix := s.target.Place(e.Headers, now)
-	return "s3://" + s.bucket + strings.TrimSuffix(roll.Clean(dir, ""), "/") + roll.Clean(prefix, ""), nil
+	return "s3://" + s.bucket + roll.Join(dir, prefix, ""), nil
 }
 
 // fail goes back to what is acked, everywhere: a lease ends as a whole, so no
