@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/metric"
+	"github.com/millrace/millrace/core/sinktest"
 )
 
 // output is a file in memory.
@@ -80,31 +81,12 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// tx notes what becomes of a batch.
-type tx struct {
-	b       *core.Batch
-	acks    []string
-	refused []int
-	cause   error
-	lost    chan struct{}
-}
-
-func (x *tx) Batch() *core.Batch { return x.b }
-func (x *tx) Ack(pick []int32, m ...core.Mark) <-chan struct{} {
-	x.acks = append(x.acks, fmt.Sprint(pick, m))
-	return make(chan struct{})
-}
-func (x *tx) Refuse(i int, _ error) { x.refused = append(x.refused, i) }
-func (x *tx) Rollback(cause error)  { x.cause = cause }
-func (x *tx) Unpin() bool           { return true }
-func (x *tx) Lost() <-chan struct{} { return x.lost }
-
 // put puts one event, its letter, for each "header:letter".
-func (r *rig) put(events ...string) (*tx, []*output, error) {
-	x := &tx{b: core.NewBatch(), lost: make(chan struct{})}
+func (r *rig) put(events ...string) (*sinktest.Loose, []*output, error) {
+	x := &sinktest.Loose{Events: core.NewBatch(), Taken: make(chan struct{})}
 	for _, e := range events {
 		a, body, _ := strings.Cut(e, ":")
-		x.b.Copy(core.NewHeaders(core.Header{Key: "a", Value: a}), []byte(body))
+		x.Events.Copy(core.NewHeaders(core.Header{Key: "a", Value: a}), []byte(body))
 	}
 	open, err := r.Put(context.Background(), r.Lease(x), new(format.Prepared), time.Now())
 	return x, open, err
@@ -120,8 +102,8 @@ func TestPut(t *testing.T) {
 	if err != nil || len(open) != 2 || string(open[0].Buf) != "<ace|" || string(open[1].Buf) != "<b|" || r.Buffered != 8 {
 		t.Fatalf("%v, %d bytes, %v", open, r.Buffered, err)
 	}
-	if !slices.Equal(x.refused, []int{3}) {
-		t.Errorf("refused %v", x.refused)
+	if !slices.Equal(x.Refused, []int{3}) {
+		t.Errorf("refused %v", x.Refused)
 	}
 	of := open[0]
 	second, open, err := r.put("x:f", "x:g") // the fourth ends the first file, the fifth begins another
@@ -130,14 +112,14 @@ func TestPut(t *testing.T) {
 	}
 	r.Forget("old")
 	r.Ack(&of.File, mark(of))
-	if got := fmt.Sprint(x.acks, second.acks); got != "[[0 2 4] [{/x 5 []} {old -1 []}]] [[0] [{/x 7 []}]]" || of.Stored == nil {
+	if got := fmt.Sprint(x.Acked, x.Marks, second.Acked, second.Marks); got != "[0 2 4] [{/x 5 []} {old -1 []}] [0] [{/x 7 []}]" || of.Stored == nil {
 		t.Errorf("acked %s", got)
 	}
 	r.Ack(&open[0].File, mark(open[0])) // all of the second is acked now, and not the first one's event in y
 	cause := errors.New("cause")
 	r.RollBack(cause)
-	if x.cause != cause || second.cause != nil {
-		t.Errorf("rolled back for %v and %v", x.cause, second.cause)
+	if x.Cause != cause || second.Cause != nil {
+		t.Errorf("rolled back for %v and %v", x.Cause, second.Cause)
 	}
 }
 
@@ -146,12 +128,12 @@ func TestNothingLeft(t *testing.T) {
 	r := newRig(t)
 	refused, _, err := r.put("bad:a", "bad:b")
 	empty, _, err2 := r.put()
-	if err != nil || err2 != nil || len(refused.refused) != 2 || len(empty.acks) != 1 {
-		t.Errorf("%v, %v; refused %v, acked %v", err, err2, refused.refused, empty.acks)
+	if err != nil || err2 != nil || len(refused.Refused) != 2 || empty.Acks != 1 {
+		t.Errorf("%v, %v; refused %v, acked %d times", err, err2, refused.Refused, empty.Acks)
 	}
 	r.RollBack(errors.New("cause"))
-	if refused.cause != nil || empty.cause != nil {
-		t.Errorf("rolled back for %v and %v", refused.cause, empty.cause)
+	if refused.Cause != nil || empty.Cause != nil {
+		t.Errorf("rolled back for %v and %v", refused.Cause, empty.Cause)
 	}
 }
 
@@ -161,8 +143,8 @@ func TestFailure(t *testing.T) {
 	r.broken = errors.New("no file")
 	x, _, err := r.put("x:a")
 	r.RollBack(err)
-	if !errors.Is(x.cause, r.broken) {
-		t.Errorf("rolled back for %v", x.cause)
+	if !errors.Is(x.Cause, r.broken) {
+		t.Errorf("rolled back for %v", x.Cause)
 	}
 }
 
@@ -172,7 +154,7 @@ func TestLost(t *testing.T) {
 	if err := open[0].Lost(); err != nil {
 		t.Errorf("not lost: %v", err)
 	}
-	close(x.lost)
+	close(x.Taken)
 	if err := open[0].Lost(); !errors.Is(err, resume.ErrLost) {
 		t.Errorf("lost: %v", err)
 	}
@@ -185,7 +167,7 @@ func TestChunk(t *testing.T) {
 	for _, body := range []string{"a", "b", "c", "def", "g"} {
 		b.Copy(core.Headers{}, []byte(body))
 	}
-	if _, err := r.Put(context.Background(), r.Lease(&tx{b: b}), new(format.Prepared), time.Now()); err != nil {
+	if _, err := r.Put(context.Background(), r.Lease(&sinktest.Loose{Events: b}), new(format.Prepared), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"<ab", "<abcdef", "<abcdefg"}; !slices.Equal(r.chunks, want) {
