@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/lines"
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/connectors/internal/sample"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -111,12 +112,7 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 		case err != nil:
 			s.env.Log.Error("command cannot run, will try again", "error", err, "pause", s.throttle)
 		}
-		pause := time.NewTimer(s.throttle)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
+		pause.For(ctx, s.throttle)
 	}
 }
 

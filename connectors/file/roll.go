@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/format"
+	"github.com/millrace/millrace/connectors/internal/resume"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/vfs"
 )
@@ -28,7 +29,7 @@ type current struct {
 	ended   bool     // nothing more is written: it is to be published
 	ser     format.Serializer
 	schema  *format.BodySchema // that its events are known to have; nil: they need none, or it is not looked at yet
-	stored  <-chan struct{}    // closed when the newest ack is on the channel's disk
+	stored  <-chan struct{}    // closed when the newest ack is on the channel's disk; nil: there was none since the start
 }
 
 func (c *current) path() string { return c.name + c.suffix }
@@ -63,11 +64,10 @@ func (s *sink) ready(ctx context.Context, tx core.TakeTx, schema *format.BodySch
 		if err != nil {
 			return err
 		}
-		stored := tx.Ack([]int32{}, core.Mark{Stream: s.stream, State: st.encode()})
-		if err := await(ctx, stored, tx.Lost()); err != nil {
+		if err := resume.Record(ctx, tx, core.Mark{Stream: s.stream, State: st.encode()}); err != nil {
 			return fmt.Errorf("record file name: %w", err)
 		}
-		s.cur = &current{state: st, acked: st, stored: stored, schema: schema}
+		s.cur = &current{state: st, acked: st, schema: schema}
 	}
 	if s.cur.file != nil {
 		return nil
@@ -100,18 +100,6 @@ func (s *sink) fits(schema *format.BodySchema) bool {
 		c.schema = schema
 	}
 	return c.schema.ID == schema.ID
-}
-
-// await waits until an ack is on disk.
-func await(ctx context.Context, stored, lost <-chan struct{}) error {
-	select {
-	case <-stored:
-		return nil
-	case <-lost:
-		return errLost
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // name chooses a path where there is no file.
@@ -306,7 +294,7 @@ func (s *sink) publish(ctx context.Context) error {
 
 func (s *sink) unsuffix(ctx context.Context, c *current) error {
 	if c.stored != nil {
-		if err := await(ctx, c.stored, nil); err != nil {
+		if err := resume.Await(ctx, c.stored, nil); err != nil {
 			return fmt.Errorf("wait for the channel: %w", err)
 		}
 	}

@@ -2,13 +2,13 @@ package file
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/format"
+	"github.com/millrace/millrace/connectors/internal/resume"
 	"github.com/millrace/millrace/connectors/internal/turn"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -246,7 +246,7 @@ func (s *sink) settle(wait bool) error {
 	for _, h := range r.held {
 		select {
 		case <-h.tx.Lost():
-			err = errLost
+			err = resume.ErrLost
 		default:
 		}
 	}
@@ -264,8 +264,6 @@ func (s *sink) settle(wait bool) error {
 	r.held = r.held[:0]
 	return nil
 }
-
-var errLost = errors.New("lease was taken away")
 
 // fail rolls back what is not acked. The next delivery cuts the file where that begins.
 func (s *sink) fail(cause error) {

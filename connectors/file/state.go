@@ -1,9 +1,9 @@
 package file
 
 import (
-	"encoding/binary"
-	"errors"
 	"time"
+
+	"github.com/millrace/millrace/connectors/internal/resume"
 )
 
 // state is what a mark says: up to where which file is acked.
@@ -18,45 +18,21 @@ type state struct {
 
 const stateVersion = 1
 
-// encode: version, then numbers as varints and texts with their lengths.
 func (s *state) encode() []byte {
-	b := make([]byte, 0, 32+len(s.name)+len(s.suffix)+len(s.format))
-	b = append(b, stateVersion)
-	b = binary.AppendUvarint(b, uint64(s.length))
-	b = binary.AppendUvarint(b, uint64(s.events))
-	b = binary.AppendUvarint(b, uint64(s.opened.UnixMilli()))
-	for _, text := range [...]string{s.name, s.suffix, s.format} {
-		b = binary.AppendUvarint(b, uint64(len(text)))
-		b = append(b, text...)
-	}
-	return b
+	b := append(make([]byte, 0, 32+len(s.name)+len(s.suffix)+len(s.format)), stateVersion)
+	opened := s.opened.UnixMilli()
+	return resume.Append(b, []*int64{&s.length, &s.events, &opened}, []*string{&s.name, &s.suffix, &s.format})
 }
-
-var errState = errors.New("not a resume state of this version")
 
 func decodeState(b []byte) (s state, err error) {
 	if len(b) == 0 || b[0] != stateVersion {
-		return s, errState
+		return s, resume.ErrState
 	}
-	b = b[1:]
 	var opened int64
-	for _, p := range [...]*int64{&s.length, &s.events, &opened} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || int64(n) < 0 {
-			return state{}, errState
-		}
-		*p, b = int64(n), b[used:]
+	err = resume.Decode(b[1:], []*int64{&s.length, &s.events, &opened}, []*string{&s.name, &s.suffix, &s.format})
+	if err != nil || s.name == "" {
+		return state{}, resume.ErrState
 	}
 	s.opened = time.UnixMilli(opened)
-	for _, p := range [...]*string{&s.name, &s.suffix, &s.format} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
-			return state{}, errState
-		}
-		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
-	}
-	if len(b) > 0 || s.name == "" {
-		return state{}, errState
-	}
 	return s, nil
 }

@@ -42,18 +42,11 @@ func files(t *testing.T, f *fake) (by map[string][]string, n int) {
 }
 
 // send delivers events "schema body"; a dash: no schema.
-func send(in *sinktest.Instance, events ...string) *refusingTx {
-	tx := &refusingTx{bareTx: bareTx{b: formattest.Bodies(events...)}}
+func send(in *sinktest.Instance, events ...string) *sinktest.Loose {
+	tx := &sinktest.Loose{Events: formattest.Bodies(events...)}
 	in.Sink.Deliver(context.Background(), tx)
 	return tx
 }
-
-type refusingTx struct {
-	bareTx
-	refused []int
-}
-
-func (x *refusingTx) Refuse(i int, _ error) { x.refused = append(x.refused, i) }
 
 // Events of two schemas in turn are in two files, in one directory, and what
 // fits no schema is refused by itself.
@@ -71,11 +64,11 @@ func TestFileForEachSchema(t *testing.T) {
 	if n != 2 || !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("%d files: %q", n, got)
 	}
-	if slices.Sort(tx.acked); !slices.Equal(tx.refused, []int{2, 4}) || !slices.Equal(tx.acked, []int32{0, 1, 3, 5}) {
-		t.Errorf("refused %v, acked %v", tx.refused, tx.acked)
+	if slices.Sort(tx.Acked); !slices.Equal(tx.Refused, []int{2, 4}) || !slices.Equal(tx.Acked, []int32{0, 1, 3, 5}) {
+		t.Errorf("refused %v, acked %v", tx.Refused, tx.Acked)
 	}
-	if !slices.Equal(more.refused, []int{2}) || !slices.Equal(none.refused, []int{0}) || len(none.acked) > 0 {
-		t.Errorf("refused %v %v", more.refused, none.refused)
+	if !slices.Equal(more.Refused, []int{2}) || !slices.Equal(none.Refused, []int{0}) || len(none.Acked) > 0 {
+		t.Errorf("refused %v %v", more.Refused, none.Refused)
 	}
 	if n := len(f.unfinished()); n > 0 {
 		t.Errorf("%q", f.unfinished())
@@ -135,12 +128,12 @@ func TestBodiesFail(t *testing.T) {
 				}
 				tx := send(in, left...)
 				_ = in.Sink.Flush(context.Background()) // what failed is in tx
-				if len(tx.refused) > 0 {
-					t.Fatalf("refused %v", tx.refused)
+				if len(tx.Refused) > 0 {
+					t.Fatalf("refused %v", tx.Refused)
 				}
 				var rest []string
 				for i, e := range left {
-					if !slices.Contains(tx.acked, int32(i)) {
+					if !slices.Contains(tx.Acked, int32(i)) {
 						rest = append(rest, e)
 					}
 				}

@@ -256,7 +256,7 @@ func (w *clusterFile) Close() error {
 		if w.f.timeout > 0 && time.Now().Add(wait).After(end) {
 			return err
 		}
-		pause(context.Background(), wait)
+		time.Sleep(wait)
 	}
 }
 

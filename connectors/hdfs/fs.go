@@ -1,7 +1,6 @@
 package hdfs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -220,16 +219,4 @@ func named(what, name string, err error) error {
 		return fmt.Errorf("%s %s: %w", what, name, err)
 	}
 	return nil
-}
-
-// pause waits. False: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/connectors/internal/pause"
 )
 
 // dispose sees to a file whose writer is dead, in the background: it is cut to
@@ -30,7 +30,7 @@ func (s *sink) goOn(st state, stream string, done bool, err error) {
 			return
 		}
 		s.env.Log.Info("file is not finished, will try again", "file", st.temp, "pause", wait, "error", err)
-		if !pause(s.life, wait) {
+		if !pause.For(s.life, wait) {
 			return // the mark is there at the next start
 		}
 		done, err = s.settle(&st)
@@ -96,25 +96,12 @@ func (s *sink) resume() {
 			s.dispose(st, stream)
 			continue
 		}
-		s.forgotten = append(s.forgotten, stream)
+		s.files.Forget(stream)
 	}
 }
-
-// forget drops a mark with the next ack.
-func (s *sink) forget(stream string) { s.forgotten = append(s.forgotten, stream) }
 
 func (s *sink) forgetLocked(stream string) {
 	s.lock.Take()
-	s.forget(stream)
+	s.files.Forget(stream)
 	s.lock.Release()
-}
-
-// marks are those to store with an ack: m, and that files are done with.
-func (s *sink) marks(m core.Mark) []core.Mark {
-	list := []core.Mark{m}
-	for _, stream := range s.forgotten {
-		list = append(list, core.Mark{Stream: stream, Pos: -1})
-	}
-	s.forgotten = s.forgotten[:0]
-	return list
 }

@@ -122,5 +122,5 @@ func hadoopConf(dir string) (hadoopconf.HadoopConf, error) {
 	return hadoopconf.HadoopConf{}, nil
 }
 
-// clean makes of a path with headers in it one that HDFS takes.
-func clean(p string) string { return roll.Clean(p, ":") }
+// join makes of a path and a prefix with headers in them what HDFS takes.
+func join(path, prefix string) string { return roll.Join(path, prefix, ":") }

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/bucket"
 	"github.com/millrace/millrace/connectors/internal/filetype"
-	"github.com/millrace/millrace/connectors/internal/format"
 	"github.com/millrace/millrace/connectors/internal/kerberos"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/connectors/internal/turn"
@@ -64,14 +64,10 @@ type sink struct {
 	wake      turn.Wake
 	slots     chan struct{} // closes at a time
 
-	lock      turn.Lock // guards what follows
-	buckets   map[string]*bucket
-	live      map[*output]struct{} // not yet acked to their end
-	open      int                  // of them, those that are not ending
-	ends      map[*output]struct{} // those whose end is on its way; done is closed then
-	buffered  int                  // bytes in the buffers of those
-	leases    []*lease             // with events that are not acked, in order
-	forgotten []string             // streams whose marks the next ack drops
+	lock  turn.Lock             // guards what follows
+	files bucket.Table[*output] // live: not yet acked to their end
+	open  int                   // of them, those that have not ended
+	ends  map[*output]struct{}  // those whose end is on its way; done is closed then
 }
 
 // Keys implements core.Component.
@@ -157,8 +153,12 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.session = &session{dial: dial, timeout: s.callTimeout}
 	s.target.Open(env, "hdfs.")
 	s.lock, s.wake, s.slots = turn.NewLock(), turn.NewWake(), make(chan struct{}, s.threads)
-	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
-	s.open, s.buffered, s.leases, s.forgotten = 0, 0, nil, nil
+	s.files = bucket.Table[*output]{
+		Target: &s.target, Limits: &s.limits, Wake: s.wake, Most: s.maxOpen,
+		Name: s.name, Ready: s.ready, Grown: s.grown,
+		Buckets: map[string]*bucket.Bucket[*output]{}, Live: map[*output]struct{}{},
+	}
+	s.open, s.ends = 0, map[*output]struct{}{}
 	s.life, s.die = context.WithCancel(context.Background())
 	ctx, stop := context.WithCancel(s.life)
 	s.stop = stop
@@ -194,148 +194,37 @@ func (s *sink) Deliver(ctx context.Context, tx core.TakeTx) {
 		return
 	}
 	defer s.lock.Release()
-	n := len(tx.Batch().Events)
-	if n == 0 {
-		tx.Ack(nil)
-		return
-	}
-	l := &lease{tx, n}
-	s.leases = append(s.leases, l)
-	if err := s.deliver(ctx, l, &events); err != nil {
+	l := s.files.Lease(tx)
+	if _, err := s.files.Put(ctx, l, &events, s.env.Now()); err != nil {
 		s.fail(err)
 		return
 	}
-	if l.left > 0 {
+	if l.Left > 0 {
 		tx.Unpin() // all is encoded
 	}
 }
 
-// deliver puts the events of l, in order, into their files. After an error l is
-// among the leases, unless nothing of it is left.
-func (s *sink) deliver(ctx context.Context, l *lease, prepared *format.Prepared) error {
-	events := l.tx.Batch().Events
-	now := s.env.Now()
-	var touched []*output
-	for from := 0; from < len(events); {
-		if why := prepared.Refused(from); why != nil {
-			s.refuse(l, from, why)
-			from++
-			continue
-		}
-		h := events[from].Headers
-		to := from + 1
-		for to < len(events) && events[to].Headers == h && prepared.Refused(to) == nil {
-			to++
-		}
-		b := s.bucketOf(h, now, to-from, prepared.Schema(from))
-		for from < to {
-			if err := s.ready(ctx, b, l); err != nil {
-				return err
-			}
-			o := b.out
-			n := s.fit(o, events[from:to])
-			if len(o.held) == 0 || o.held[len(o.held)-1].lease != l {
-				touched = append(touched, o)
-			}
-			s.add(o, l, from, events[from:from+n])
-			from += n
-			if s.limits.Full(o.total, o.bytes) {
-				s.end(o)
-				continue
-			}
-			if len(o.buf) >= writeBytes || s.buffered > bufferBytes {
-				if err := s.flush(o); err != nil {
-					return err
-				}
-			}
-		}
+// grown ends a file that is full, and writes much that is in its buffer.
+func (s *sink) grown(o *output) error {
+	if s.limits.Full(o.Total, o.InBodies) {
+		s.end(o)
+		return nil
 	}
-	for _, o := range touched {
-		if !o.ending {
-			s.cuttable(o)
-		}
+	if len(o.Buf) >= writeBytes || s.files.Buffered > bufferBytes {
+		return s.flush(o)
 	}
 	return nil
 }
 
-// refuse says that event i of l can never be written.
-func (s *sink) refuse(l *lease, i int, why error) {
-	l.left--
-	if l.left == 0 { // l ends with this
-		s.leases = keep(s.leases, func(other *lease) bool { return other != l })
-	}
-	l.tx.Refuse(i, why)
-}
-
 // flush writes what o has in its buffer.
 func (s *sink) flush(o *output) error {
-	before := len(o.buf)
+	before := len(o.Buf)
 	err := s.write(o)
-	s.buffered -= before
+	s.files.Buffered -= before
 	return err
 }
 
-// fit returns how many of events o takes, at least one.
-func (s *sink) fit(o *output, events []core.Event) int {
-	bytes := o.bytes
-	for i := range events {
-		bytes += int64(len(events[i].Body))
-		if s.limits.Full(o.total+int64(i+1), bytes) {
-			return i + 1
-		}
-	}
-	return len(events)
-}
-
-// bucketOf returns where n events with these headers go.
-func (s *sink) bucketOf(h core.Headers, now time.Time, n int, schema *format.BodySchema) *bucket {
-	target, split := s.target.Of(h, now, n)
-	end := len(target)
-	if schema != nil {
-		target = append(append(target, 0), schema.ID...)
-	}
-	if b := s.buckets[string(target)]; b != nil {
-		return b
-	}
-	if len(s.buckets) >= s.maxOpen {
-		s.forgetBucket()
-	}
-	key := string(target)
-	b := &bucket{key: key, dir: clean(key[:split]), prefix: strings.TrimPrefix(clean(key[split+1:end]), "/"), schema: schema}
-	b.counter = s.counter(b.dir, b.prefix)
-	s.buckets[key] = b
-	return b
-}
-
-// counter is where the numbers of a bucket's files come from: buckets whose files
-// have the same names but for them share it. A number is not used again, since
-// the file that had it may still be about to be removed.
-func (s *sink) counter(dir, prefix string) *int64 {
-	for _, b := range s.buckets {
-		if b.dir == dir && b.prefix == prefix {
-			return b.counter
-		}
-	}
-	return new(int64)
-}
-
-// forgetBucket drops the oldest bucket without a file.
-func (s *sink) forgetBucket() {
-	var oldest *bucket
-	for _, b := range s.buckets {
-		if b.out == nil && (oldest == nil || b.used.Before(oldest.used)) {
-			oldest = b
-		}
-	}
-	if oldest != nil {
-		delete(s.buckets, oldest.key)
-	}
-}
-
-var (
-	errLost   = errors.New("lease was taken away")
-	errClosed = errors.New("sink is closed")
-)
+var errClosed = errors.New("sink is closed")
 
 // fail rolls back what is not acked, wherever it is: a lease ends as a whole,
 // so no file may keep a part of one. Nothing of it stays visible, since it will
@@ -343,17 +232,14 @@ var (
 // failed for being written still.
 func (s *sink) fail(cause error) {
 	s.session.drop()
-	for o := range s.live {
+	for o := range s.files.Live {
 		o.dead = true
-		if !o.ending { // the others are buried by who ends them
+		if !o.Ended { // the others are buried by who ends them
 			s.detach(o)
 			s.bury(o)
 		}
 	}
-	for _, l := range s.leases {
-		l.tx.Rollback(cause)
-	}
-	s.leases = nil
+	s.files.RollBack(cause)
 }
 
 // commit makes what open files hold durable, and acks it.
@@ -361,7 +247,7 @@ func (s *sink) commit(outputs []*output) error {
 	errs := make([]error, len(outputs))
 	var all sync.WaitGroup
 	for i, o := range outputs {
-		s.buffered -= len(o.buf)
+		s.files.Buffered -= len(o.Buf)
 		s.slots <- struct{}{}
 		all.Go(func() {
 			errs[i] = s.close(o)
@@ -381,22 +267,12 @@ func (s *sink) commit(outputs []*output) error {
 	return nil
 }
 
-// holding are the open files in which something is not acked, for at least that long.
-func (s *sink) holding(now time.Time, age time.Duration) (list []*output) {
-	for o := range s.live {
-		if !o.ending && len(o.held) > 0 && now.Sub(o.since) >= age {
-			list = append(list, o)
-		}
-	}
-	return list
-}
-
 // Flush implements core.Sink.
 func (s *sink) Flush(ctx context.Context) error {
 	if err := s.lock.Acquire(ctx); err != nil {
 		return err
 	}
-	err := s.commit(s.holding(time.Now(), 0))
+	err := s.commit(s.files.Holding(time.Now(), 0))
 	ends := slices.Collect(maps.Keys(s.ends))
 	s.lock.Release()
 	return errors.Join(err, await(ctx, ends))
@@ -424,8 +300,8 @@ func (s *sink) Close(ctx context.Context) error {
 	s.ticks.Wait()
 	err := s.lock.Acquire(ctx)
 	if err == nil {
-		for o := range s.live {
-			if !o.ending {
+		for o := range s.files.Live {
+			if !o.Ended {
 				s.end(o)
 			}
 		}
@@ -441,30 +317,14 @@ func (s *sink) Close(ctx context.Context) error {
 	s.work.Wait()
 	s.lock.Take()
 	defer s.lock.Release()
-	for _, l := range s.leases {
-		l.tx.Rollback(errClosed)
-	}
-	s.leases = nil
+	s.files.RollBack(errClosed)
 	return nil
-}
-
-// keep returns the elements that ok holds for, in the same memory.
-func keep[T any](list []T, ok func(T) bool) []T {
-	n := 0
-	for _, v := range list {
-		if ok(v) {
-			list[n] = v
-			n++
-		}
-	}
-	clear(list[n:])
-	return list[:n]
 }
 
 // Place implements core.Placer: the directory, and what the names of files in it begin with.
 func (s *sink) Place(e core.Event, now time.Time) (string, error) {
 	dir, prefix := s.target.Place(e.Headers, now)
-	place := strings.TrimSuffix(clean(dir), "/") + clean(prefix)
+	place := join(dir, prefix)
 	if s.where.authority != "" {
 		place = s.where.scheme + "://" + s.where.authority + place
 	}

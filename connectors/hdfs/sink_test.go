@@ -208,28 +208,9 @@ func deliver(in *sinktest.Instance, headers ...string) *core.Batch {
 		}
 		b.Copy(core.NewHeaders(list...), fmt.Appendf(nil, "%d", i))
 	}
-	in.Sink.Deliver(context.Background(), &bareTx{b: b})
+	in.Sink.Deliver(context.Background(), &sinktest.Loose{Events: b})
 	return b
 }
-
-// bareTx is a transaction of which only the batch matters.
-type bareTx struct {
-	b     *core.Batch
-	acked []int32
-	cause error
-}
-
-func (x *bareTx) Batch() *core.Batch { return x.b }
-func (x *bareTx) Ack(pick []int32, _ ...core.Mark) <-chan struct{} {
-	x.acked = append(x.acked, pick...)
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-func (x *bareTx) Rollback(cause error)  { x.cause = cause }
-func (x *bareTx) Unpin() bool           { return true }
-func (x *bareTx) Lost() <-chan struct{} { return nil }
-func (x *bareTx) Refuse(int, error)     {}
 
 // flume: TestHDFSEventSink testAppend testSimpleAppendLocalTime
 func TestPaths(t *testing.T) {

@@ -1,10 +1,10 @@
 package hdfs
 
 import (
-	"encoding/binary"
-	"errors"
 	"strconv"
 	"time"
+
+	"github.com/millrace/millrace/connectors/internal/resume"
 )
 
 // state is what a mark says of a file that is not published: up to where its
@@ -25,43 +25,20 @@ func (s *state) final() string { return s.base + strconv.FormatInt(s.number, 10)
 
 const stateVersion = 1
 
-// encode: version, then numbers as varints and texts with their lengths.
-func (s *state) encode() []byte {
-	b := make([]byte, 0, 40+len(s.where)+len(s.temp)+len(s.base)+len(s.ext))
-	b = append(b, stateVersion)
-	for _, n := range [...]int64{s.length, s.events, s.number} {
-		b = binary.AppendUvarint(b, uint64(n))
-	}
-	for _, text := range [...]string{s.where, s.temp, s.base, s.ext} {
-		b = binary.AppendUvarint(b, uint64(len(text)))
-		b = append(b, text...)
-	}
-	return b
-}
+func (s *state) numbers() []*int64 { return []*int64{&s.length, &s.events, &s.number} }
+func (s *state) texts() []*string  { return []*string{&s.where, &s.temp, &s.base, &s.ext} }
 
-var errState = errors.New("not a resume state of this version")
+func (s *state) encode() []byte {
+	b := append(make([]byte, 0, 40+len(s.where)+len(s.temp)+len(s.base)+len(s.ext)), stateVersion)
+	return resume.Append(b, s.numbers(), s.texts())
+}
 
 func decodeState(b []byte) (s state, err error) {
 	if len(b) == 0 || b[0] != stateVersion {
-		return s, errState
+		return s, resume.ErrState
 	}
-	b = b[1:]
-	for _, p := range [...]*int64{&s.length, &s.events, &s.number} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || int64(n) < 0 {
-			return state{}, errState
-		}
-		*p, b = int64(n), b[used:]
-	}
-	for _, p := range [...]*string{&s.where, &s.temp, &s.base, &s.ext} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
-			return state{}, errState
-		}
-		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
-	}
-	if len(b) > 0 || s.temp == "" || s.base == "" {
-		return state{}, errState
+	if err = resume.Decode(b[1:], s.numbers(), s.texts()); err != nil || s.temp == "" || s.base == "" {
+		return state{}, resume.ErrState
 	}
 	return s, nil
 }

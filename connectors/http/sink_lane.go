@@ -10,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/core"
 )
 
@@ -68,7 +69,7 @@ func (l *lane) deliver(ctx context.Context, tx core.TakeTx) {
 		return
 	}
 	l.rests++
-	pause(ctx, min(time.Duration(l.rests)*restStep, restMost))
+	pause.For(ctx, min(time.Duration(l.rests)*restStep, restMost))
 }
 
 // Pauses after an answer that commits and backs off are Flume's.
@@ -76,15 +77,6 @@ const (
 	restStep = time.Second
 	restMost = 5 * time.Second
 )
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
 
 func (l *lane) begin(tx core.TakeTx) {
 	l.tx, l.events = tx, tx.Batch().Events

@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/core/metric"
 )
 
@@ -231,7 +232,7 @@ func (s *sink) heed(retryAfter string) {
 // heeded waits until the far end may be asked again.
 func (s *sink) heeded(ctx context.Context) error {
 	if wait := time.Duration(s.notBefore.Load() - s.env.Now().UnixNano()); wait > 0 && s.notBefore.Load() > 0 {
-		pause(ctx, wait)
+		pause.For(ctx, wait)
 	}
 	return ctx.Err()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/millrace/millrace/connectors/internal/kerberos"
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
@@ -257,10 +258,5 @@ type backoff struct {
 func (b *backoff) pause(ctx context.Context) {
 	d := min(b.first<<min(b.n, 10), max(time.Second, b.first))
 	b.n++
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	pause.For(ctx, d)
 }

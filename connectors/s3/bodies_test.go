@@ -16,8 +16,8 @@ import (
 )
 
 // send delivers events "schema body"; a dash: no schema.
-func send(in *sinktest.Instance, events ...string) *bareTx {
-	tx := &bareTx{b: formattest.Bodies(events...)}
+func send(in *sinktest.Instance, events ...string) *sinktest.Loose {
+	tx := &sinktest.Loose{Events: formattest.Bodies(events...)}
 	in.Sink.Deliver(context.Background(), tx)
 	return tx
 }
@@ -53,8 +53,8 @@ func TestObjectForEachSchema(t *testing.T) {
 			flush(t, in)
 			none := send(in, "- y")
 			in.Close()
-			if !slices.Equal(first.refused, []int{2, 4}) || len(first.acked) != 4 || !slices.Equal(none.refused, []int{0}) {
-				t.Errorf("%s: refused %v %v, acked %v", kv, first.refused, none.refused, first.acked)
+			if !slices.Equal(first.Refused, []int{2, 4}) || len(first.Acked) != 4 || !slices.Equal(none.Refused, []int{0}) {
+				t.Errorf("%s: refused %v %v, acked %v", kv, first.Refused, none.Refused, first.Acked)
 			}
 			if len(r.keys()) != 2 && !strings.Contains(kv, "rollCount") {
 				t.Errorf("%s: %q", kv, r.keys())

@@ -8,7 +8,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"time"
+
+	"github.com/millrace/millrace/connectors/internal/pause"
 )
 
 // kick counts what of o could be in the store, and sees that somebody carries it.
@@ -38,7 +39,7 @@ func (o *output) work() bool {
 func (s *sink) carry(o *output) {
 	for {
 		s.lock.Take()
-		st, stored, sent, resolved := o.state, o.stored, o.sent, o.resolved
+		st, stored, sent, resolved := o.state, o.Stored, o.sent, o.resolved
 		if !o.work() {
 			o.carried = false
 			s.lock.Release()
@@ -99,7 +100,7 @@ func (s *sink) done(o *output) {
 	s.backlog -= o.pending
 	o.pending = 0
 	delete(s.ends, o)
-	s.forgotten = append(s.forgotten, o.stream)
+	s.files.Forget(o.stream)
 	s.freed.Nudge()
 	if err := s.spool.forget(o.seq, o.state.parts()); err != nil {
 		s.env.Log.Warn("spool is not tidy, the next start does it", "object", o.key, "error", err)
@@ -147,21 +148,9 @@ func (s *sink) try(what string, st *state, do func(ctx context.Context) error, e
 		wait := min(firstPause<<min(n, 20), s.retryInterval)
 		wait = wait/2 + rand.N(wait/2+1) // agents that failed together must not come back together
 		s.env.Log.Warn("request failed, will try again", "error", err, "pause", wait, "failures", n+1)
-		if !pause(s.life, wait) {
+		if !pause.For(s.life, wait) {
 			return errClosed
 		}
-	}
-}
-
-// pause waits. False: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -355,7 +344,7 @@ func (s *sink) complete(o *output, st *state) outcome {
 func (s *sink) setAside(o *output, cause error) outcome {
 	s.lock.Take()
 	defer s.lock.Release()
-	if _, live := s.live[o]; live {
+	if _, live := s.files.Live[o]; live {
 		s.fail(cause)
 		s.drop(o)
 	}

@@ -7,12 +7,12 @@ import (
 )
 
 func (s *sink) writeAll() error {
-	for o := range s.live {
+	for o := range s.files.Live {
 		if err := s.write(o); err != nil {
 			return err
 		}
-		if cap(o.buf) > writeBytes { // a batch of large events must not stay for ever
-			o.buf = nil
+		if cap(o.Buf) > writeBytes { // a batch of large events must not stay for ever
+			o.Buf = nil
 		}
 	}
 	return nil
@@ -25,8 +25,8 @@ func (s *sink) write(o *output) error {
 			return fmt.Errorf("cut in spool: %w", err)
 		}
 	}
-	at := o.written - int64(len(o.buf))
-	for buf := o.buf; len(buf) > 0; {
+	at := o.Written - int64(len(o.Buf))
+	for buf := o.Buf; len(buf) > 0; {
 		off := at % o.part
 		f, err := s.open(o, int(at/o.part))
 		if err != nil {
@@ -38,8 +38,8 @@ func (s *sink) write(o *output) error {
 		}
 		at, buf = at+n, buf[n:]
 	}
-	s.buffered -= len(o.buf)
-	o.buf = o.buf[:0]
+	s.files.Buffered -= len(o.Buf)
+	o.Buf = o.Buf[:0]
 	return nil
 }
 

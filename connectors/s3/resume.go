@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/connectors/internal/bucket"
 )
 
 // resume goes on with the objects that the channel's marks, or else the spool's
@@ -27,7 +29,7 @@ func (s *sink) resume() error {
 		st, err := decodeState(m.State)
 		if err != nil {
 			s.env.Log.Warn("resume state is not understood", "mark", stream, "error", err)
-			s.forgotten = append(s.forgotten, stream)
+			s.files.Forget(stream)
 			continue
 		}
 		s.last = max(s.last, st.seq)
@@ -37,7 +39,7 @@ func (s *sink) resume() error {
 			s.env.Log.Error("object was begun with another spool: what of it was not in the store is lost", "object", st.key, "bytes", st.length, "spool", s.spool.dir)
 			st.seq, st.final = -st.seq, true // no file has that name
 		case !there: // it is published
-			s.forgotten = append(s.forgotten, stream)
+			s.files.Forget(stream)
 			continue
 		case local.key == st.key:
 			if st.upload == "" || local.lost > st.lost { // it was begun after that ack
@@ -90,9 +92,9 @@ func (s *sink) tidy(found content, list []*output) error {
 // take goes on with an object.
 func (s *sink) take(o *output) {
 	o.resolved = o.upload == "" && o.length < o.part // else the store knows more
-	o.begun = time.UnixMilli(o.opened)
-	o.used, o.named, o.recorded = time.Now(), true, true
-	o.written, o.total, o.inBodies, o.stale = o.length, o.events, o.bodies, true
+	o.Begun = time.UnixMilli(o.opened)
+	o.Used, o.named, o.recorded = time.Now(), true, true
+	o.Written, o.Total, o.InBodies, o.stale = o.length, o.events, o.bodies, true
 	if o.where != s.where {
 		s.env.Log.Warn("object of another store is finished in this one", "object", o.key, "was", o.where)
 	}
@@ -102,10 +104,8 @@ func (s *sink) take(o *output) {
 		o.length -= off
 		o.final = true
 	case !o.final && s.goesOn(o):
-		b := &bucket{target: o.target, base: strings.TrimSuffix(o.key, s.tail(o.seq)), out: o}
-		o.bucket = b
-		s.buckets[b.target] = b
-		s.live[o] = struct{}{}
+		o.bucket = &bucket.Bucket[*output]{Target: o.target, Base: strings.TrimSuffix(o.key, s.tail(o.seq)), Out: o}
+		s.files.Buckets[o.target], s.files.Live[o] = o.bucket, struct{}{}
 		s.env.Log.Info("going on with object", "object", o.key, "bytes", o.length, "events", o.events)
 		s.kick(o)
 		return
@@ -118,9 +118,9 @@ func (s *sink) take(o *output) {
 
 // goesOn reports whether what was recorded fits this configuration.
 func (s *sink) goesOn(o *output) bool {
-	o.enc = s.encoding.New(s.env.Now, nil)
-	_, taken := s.buckets[o.target]
-	return !taken && o.where == s.where && strings.HasSuffix(o.key, s.tail(o.seq)) && o.enc.Resume(o.format) && !s.limits.Full(o.events, o.bodies)
+	o.Enc = s.encoding.New(s.env.Now, nil)
+	_, taken := s.files.Buckets[o.target]
+	return !taken && o.where == s.where && strings.HasSuffix(o.key, s.tail(o.seq)) && o.Enc.Resume(o.format) && !s.limits.Full(o.events, o.bodies)
 }
 
 // resolve asks the store what it has of an object that was begun before this

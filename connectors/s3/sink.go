@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/bucket"
 	"github.com/millrace/millrace/connectors/internal/filetype"
 	"github.com/millrace/millrace/connectors/internal/roll"
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
@@ -33,6 +34,7 @@ const (
 	minPart     = 5 << 20  // of all parts but the last, by S3's rules
 	maxParts    = 10000    // of an object
 	maxKey      = 1024     // bytes of a key
+	chunkBytes  = 1 << 20  // that are encoded at once: no more of a batch of large events is in memory twice
 	maxEnded    = 1000     // objects that wait to be published
 	firstPause  = 250 * time.Millisecond
 	writeFlags  = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
@@ -77,17 +79,13 @@ type sink struct {
 	freed     turn.Wake     // the backlog got smaller
 	slots     chan struct{} // requests at a time
 
-	lock      turn.Lock // guards what follows
-	buckets   map[string]*bucket
-	live      map[*output]struct{} // that take events
-	ends      map[*output]struct{} // that have ended and are not published
-	buffered  int                  // bytes in the buffers of the live
-	backlog   int64                // bytes that could be in the store
-	leases    []*lease             // with events that are not acked, in order
-	forgotten []string             // streams whose marks the next ack drops
-	last      int64                // number of the newest object
-	keeps     bool                 // it was recorded that the channel keeps marks, if it does
-	trouble   error                // of the newest request; nil: it went well
+	lock    turn.Lock             // guards what follows
+	files   bucket.Table[*output] // objects; live: they take events. (What S3 calls a bucket is the store here.)
+	ends    map[*output]struct{}  // that have ended and are not published
+	backlog int64                 // bytes that could be in the store
+	last    int64                 // number of the newest object
+	keeps   bool                  // it was recorded that the channel keeps marks, if it does
+	trouble error                 // of the newest request; nil: it went well
 }
 
 // Keys implements core.Component.
@@ -162,8 +160,12 @@ func (s *sink) Open(_ context.Context, env core.Env) error {
 	s.refused = env.Metrics.Counter("objects_refused_total", "Objects that the store refused for good; they are set aside in the spool.")
 	s.lock, s.wake, s.freed = turn.NewLock(), turn.NewWake(), turn.NewWake()
 	s.slots = make(chan struct{}, s.threads)
-	s.buckets, s.live, s.ends = map[string]*bucket{}, map[*output]struct{}{}, map[*output]struct{}{}
-	s.buffered, s.backlog, s.leases, s.forgotten, s.last, s.keeps, s.trouble = 0, 0, nil, nil, 0, false, nil
+	s.files = bucket.Table[*output]{
+		Target: &s.target, Limits: &s.limits, Wake: s.wake, Most: s.maxOpen, Chunk: chunkBytes,
+		Name: s.name, Ready: s.ready, Grown: s.grown,
+		Buckets: map[string]*bucket.Bucket[*output]{}, Live: map[*output]struct{}{},
+	}
+	s.ends, s.backlog, s.last, s.keeps, s.trouble = map[*output]struct{}{}, 0, 0, false, nil
 	s.life, s.die = context.WithCancel(context.Background())
 	ctx, stop := context.WithCancel(s.life)
 	s.stop = stop
@@ -198,7 +200,7 @@ func (s *sink) Flush(ctx context.Context) error {
 		return err
 	}
 	defer s.lock.Release()
-	return s.commitOr(s.holding(time.Now(), 0))
+	return s.commitOr(s.files.Holding(time.Now(), 0))
 }
 
 // Close implements core.Sink: it ends every object, and publishes what it can
@@ -212,7 +214,7 @@ func (s *sink) Close(ctx context.Context) error {
 	s.ticks.Wait()
 	err := s.lock.Acquire(ctx)
 	if err == nil {
-		err = s.endOr(slices.Collect(maps.Keys(s.live)))
+		err = s.endOr(slices.Collect(maps.Keys(s.files.Live)))
 		s.lock.Release()
 		if err == nil {
 			err = s.published(ctx)
@@ -222,11 +224,8 @@ func (s *sink) Close(ctx context.Context) error {
 	s.work.Wait()
 	s.lock.Take()
 	defer s.lock.Release()
-	for _, l := range s.leases {
-		l.tx.Rollback(errClosed)
-	}
-	s.leases = nil
-	for o := range s.live {
+	s.files.RollBack(errClosed)
+	for o := range s.files.Live {
 		o.closeFiles()
 	}
 	if e := s.spool.lock.Close(); err == nil {

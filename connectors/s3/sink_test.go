@@ -169,35 +169,15 @@ func TestCommitInterval(t *testing.T) {
 }
 
 // deliver hands over events with a header a of these values, and their index as body.
-func deliver(in *sinktest.Instance, values ...string) *bareTx {
+func deliver(in *sinktest.Instance, values ...string) *sinktest.Loose {
 	b := core.NewBatch()
 	for i, v := range values {
 		b.Copy(core.NewHeaders(core.Header{Key: "a", Value: v}), fmt.Appendf(nil, "%d", i))
 	}
-	x := &bareTx{b: b}
+	x := &sinktest.Loose{Events: b}
 	in.Sink.Deliver(context.Background(), x)
 	return x
 }
-
-// bareTx is a transaction with headers of its own.
-type bareTx struct {
-	b       *core.Batch
-	acked   []int32
-	refused []int
-	cause   error
-}
-
-func (x *bareTx) Batch() *core.Batch { return x.b }
-func (x *bareTx) Ack(pick []int32, _ ...core.Mark) <-chan struct{} {
-	x.acked = append(x.acked, pick...)
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-func (x *bareTx) Rollback(cause error)  { x.cause = cause }
-func (x *bareTx) Unpin() bool           { return true }
-func (x *bareTx) Lost() <-chan struct{} { return nil }
-func (x *bareTx) Refuse(i int, _ error) { x.refused = append(x.refused, i) }
 
 func TestMaxOpenFiles(t *testing.T) {
 	r := newRig()
@@ -219,12 +199,12 @@ func TestKeyTooLong(t *testing.T) {
 	long := strings.Repeat("x", 1024)
 	x := deliver(in, "1", long, "1", long)
 	in.Close()
-	if !slices.Equal(x.refused, []int{1, 3}) || !slices.Equal(x.acked, []int32{0, 2}) || x.cause != nil {
-		t.Errorf("refused %v, acked %v, %v", x.refused, x.acked, x.cause)
+	if !slices.Equal(x.Refused, []int{1, 3}) || !slices.Equal(x.Acked, []int32{0, 2}) || x.Cause != nil {
+		t.Errorf("refused %v, acked %v, %v", x.Refused, x.Acked, x.Cause)
 	}
 	x = deliver(r.open(t, "path=%{a}"), long)
-	if len(x.refused) != 1 || x.cause != nil {
-		t.Errorf("alone: refused %v, %v", x.refused, x.cause)
+	if len(x.Refused) != 1 || x.Cause != nil {
+		t.Errorf("alone: refused %v, %v", x.Refused, x.Cause)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/connectors/internal/resume"
 	"github.com/millrace/millrace/core/vfs"
 )
 
@@ -85,7 +86,7 @@ func sealed(st *state) []byte {
 func unseal(data []byte) (state, error) {
 	n := len(data) - crc32.Size
 	if n < 0 || binary.BigEndian.Uint32(data[n:]) != crc32.Checksum(data[:n], castagnoli) {
-		return state{}, errState
+		return state{}, resume.ErrState
 	}
 	return decodeState(data[:n])
 }

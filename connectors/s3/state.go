@@ -1,9 +1,6 @@
 package s3
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "github.com/millrace/millrace/connectors/internal/resume"
 
 // state is what a mark, and the object's file of state in the spool, say of an
 // object that is not published: up to where its events are acked, what it is to
@@ -43,11 +40,11 @@ func (s *state) numbers(version byte) []*int64 {
 	return all[:6]
 }
 
-func (s *state) texts() [6]*string {
-	return [...]*string{&s.spool, &s.where, &s.key, &s.target, &s.format, &s.upload}
+func (s *state) texts() []*string {
+	return []*string{&s.spool, &s.where, &s.key, &s.target, &s.format, &s.upload}
 }
 
-// encode: version, whether it is final, then numbers as varints and texts with their lengths.
+// encode: first the version, and whether it is final.
 func (s *state) encode() []byte {
 	b := append(make([]byte, 0, 256), stateVersion, 0)
 	if s.lost > 0 {
@@ -56,41 +53,17 @@ func (s *state) encode() []byte {
 	if s.final {
 		b[1] = 1
 	}
-	for _, n := range s.numbers(b[0]) {
-		b = binary.AppendUvarint(b, uint64(*n))
-	}
-	for _, text := range s.texts() {
-		b = binary.AppendUvarint(b, uint64(len(*text)))
-		b = append(b, *text...)
-	}
-	return b
+	return resume.Append(b, s.numbers(b[0]), s.texts())
 }
-
-var errState = errors.New("not a resume state of this version")
 
 func decodeState(b []byte) (state, error) {
 	if len(b) < 2 || len(b) > maxState || b[0] != stateVersion && b[0] != lossyVersion || b[1] > 1 {
-		return state{}, errState
+		return state{}, resume.ErrState
 	}
 	s := state{final: b[1] == 1}
-	numbers := s.numbers(b[0])
-	b = b[2:]
-	for _, p := range numbers {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || int64(n) < 0 {
-			return state{}, errState
-		}
-		*p, b = int64(n), b[used:]
-	}
-	for _, p := range s.texts() {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
-			return state{}, errState
-		}
-		*p, b = string(b[used:used+int(n)]), b[used+int(n):]
-	}
-	if len(b) > 0 || s.key == "" || s.spool == "" || s.part < 1 || s.length/s.part > maxParts || s.lost > s.length/s.part+1 {
-		return state{}, errState
+	err := resume.Decode(b[2:], s.numbers(b[0]), s.texts())
+	if err != nil || s.key == "" || s.spool == "" || s.part < 1 || s.length/s.part > maxParts || s.lost > s.length/s.part+1 {
+		return state{}, resume.ErrState
 	}
 	return s, nil
 }

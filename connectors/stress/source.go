@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/pause"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/conf"
 	"github.com/millrace/millrace/core/metric"
@@ -82,7 +83,7 @@ func (s *source) Run(ctx context.Context, out core.Outlet) error {
 			s.sent += n
 			s.failed.Add(n)
 			failures++
-			if !sleep(ctx, min(time.Duration(failures)*s.step, s.pause)) {
+			if !pause.For(ctx, min(time.Duration(failures)*s.step, s.pause)) {
 				return nil
 			}
 		default:
@@ -127,23 +128,9 @@ func (s *source) wait(ctx context.Context, n int64) bool {
 	if s.next.Before(now) {
 		s.next = now
 	}
-	pause := s.next.Sub(now)
+	wait := s.next.Sub(now)
 	s.next = s.next.Add(time.Duration(float64(n) / float64(s.rate) * float64(time.Second)))
-	return sleep(ctx, pause)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause.For(ctx, wait)
 }
 
 // Close implements core.Source.

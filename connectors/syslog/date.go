@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/core/conf"
 )
 
 // datePattern is a pattern of java.text.SimpleDateFormat, for reading, with
@@ -37,7 +39,7 @@ func parseDatePattern(pattern string) (datePattern, error) {
 		c := pattern[i]
 		switch {
 		case c == '\'':
-			text, size, ok := quotedText(pattern[i:])
+			text, size, ok := conf.DateLiteral(pattern[i:])
 			if !ok {
 				return nil, fmt.Errorf("has a quote that is not closed")
 			}
@@ -58,26 +60,6 @@ func parseDatePattern(pattern string) (datePattern, error) {
 		}
 	}
 	return p, nil
-}
-
-// quotedText reads 'text', in which two quotes are one; an empty pair is a quote.
-func quotedText(s string) (text string, size int, ok bool) {
-	if strings.HasPrefix(s, "''") {
-		return "'", 2, true
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] != '\'':
-			b.WriteByte(s[i])
-		case strings.HasPrefix(s[i:], "''"):
-			b.WriteByte('\'')
-			i++
-		default:
-			return b.String(), i + 1, true
-		}
-	}
-	return "", 0, false
 }
 
 // dateValues are the fields while a text is read.

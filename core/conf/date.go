@@ -18,7 +18,7 @@ func formatDate(pattern string, t time.Time) (string, error) {
 		c := pattern[i]
 		switch {
 		case c == '\'':
-			text, size, ok := quoted(pattern[i:])
+			text, size, ok := DateLiteral(pattern[i:])
 			if !ok {
 				return "", fmt.Errorf("a quote in %q is not closed", pattern)
 			}
@@ -43,8 +43,9 @@ func formatDate(pattern string, t time.Time) (string, error) {
 	return b.String(), nil
 }
 
-// quoted reads 'text', in which two quotes stand for one; an empty pair is a quote itself.
-func quoted(s string) (text string, size int, ok bool) {
+// DateLiteral reads the 'text' that a pattern of java.text.SimpleDateFormat has at the beginning of s, in which two quotes
+// stand for one; an empty pair is a quote itself. size is what it takes of s. Not ok: the quote is not closed.
+func DateLiteral(s string) (text string, size int, ok bool) {
 	if strings.HasPrefix(s, "''") {
 		return "'", 2, true
 	}

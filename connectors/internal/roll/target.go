@@ -56,6 +56,11 @@ func (t *Target) Place(h core.Headers, now time.Time) (path, prefix string) {
 	return string(t.Path.Append(nil, h, at)), string(t.Prefix.Append(nil, h, at))
 }
 
+// Join returns what the names of files begin with: a path and a prefix, each cleaned.
+func Join(path, prefix, refused string) string {
+	return strings.TrimSuffix(Clean(path, refused), "/") + Clean(prefix, refused)
+}
+
 // Clean makes of a path with headers in it one that a store takes, and that
 // begins with '/': ".." and "." are no steps, and control characters, what is
 // not UTF-8, and the characters of refused become '_'.
