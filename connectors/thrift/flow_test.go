@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/connectors/internal/lane/lanetest"
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
 )
 
@@ -11,5 +12,5 @@ import (
 //
 // flume: TestThriftSink testProcess
 func TestFlow(t *testing.T) {
-	lanetest.Flow(t, func(out core.Outlet) (string, core.Env) { return serve(t, out) }, Sink.New, defaultInFlight)
+	lanetest.Flow(t, func(out core.Outlet) (string, core.Env) { return rpctest.Serve(t, wire, out) }, Sink.New, defaultInFlight)
 }
