@@ -6,13 +6,10 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
+	"github.com/millrace/millrace/core/suite"
 )
 
-func TestLimits(t *testing.T) { rpctest.Limits(t, wire) }
-
-func TestHeaderBytes(t *testing.T) { rpctest.HeaderBytes(t, wire) }
-
-func TestSlowRequest(t *testing.T) { rpctest.SlowRequest(t, wire) }
+func TestSourceChecks(t *testing.T) { suite.Run(t, wire, rpctest.SourceChecks) }
 
 // flume: TestAvroSource testInvalidIpFilter
 func TestKeys(t *testing.T) {

@@ -13,13 +13,7 @@ import (
 // flume: TestAvroSink testLifecycle testTimeout
 func TestSinkSuite(t *testing.T) { rpctest.SinkSuite(t, wire) }
 
-func TestSinkSuiteKilled(t *testing.T) { rpctest.SinkSuiteKilled(t, wire) }
-
 func TestInFlight(t *testing.T) { rpctest.InFlight(t, wire) }
-
-func TestOrderAfterFailure(t *testing.T) { rpctest.OrderAfterFailure(t, wire) }
-
-func TestLargeBatch(t *testing.T) { rpctest.LargeBatch(t, wire) }
 
 // flume: TestAvroSink testFailedConnect
 func TestFailedConnect(t *testing.T) { rpctest.FailedConnect(t, wire) }
@@ -27,9 +21,7 @@ func TestFailedConnect(t *testing.T) { rpctest.FailedConnect(t, wire) }
 // flume: TestAvroSink testReset
 func TestReset(t *testing.T) { rpctest.Reset(t, wire) }
 
-func TestIdleConnectionEnds(t *testing.T) { rpctest.IdleConnectionEnds(t, wire) }
-
-func TestPatience(t *testing.T) { rpctest.Patience(t, wire) }
+func TestSinkChecks(t *testing.T) { suite.Run(t, wire, rpctest.SinkChecks) }
 
 // hosts are the keys of a sink with several peers.
 func hosts(kind string, peers ...*rpctest.Peer) map[string]string {

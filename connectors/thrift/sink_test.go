@@ -10,29 +10,22 @@ import (
 
 	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/suite"
 )
 
 // flume: TestThriftSink testTimeout
 // flume: TestThriftRpcClient testFail testError testTimeout
 func TestSinkSuite(t *testing.T) { rpctest.SinkSuite(t, wire) }
 
-func TestSinkSuiteKilled(t *testing.T) { rpctest.SinkSuiteKilled(t, wire) }
-
 // flume: TestThriftRpcClient testSlow
 func TestInFlight(t *testing.T) { rpctest.InFlight(t, wire) }
-
-func TestOrderAfterFailure(t *testing.T) { rpctest.OrderAfterFailure(t, wire) }
-
-func TestLargeBatch(t *testing.T) { rpctest.LargeBatch(t, wire) }
 
 // flume: TestThriftSink testFailedConnect
 func TestFailedConnect(t *testing.T) { rpctest.FailedConnect(t, wire) }
 
 func TestReset(t *testing.T) { rpctest.Reset(t, wire) }
 
-func TestIdleConnectionEnds(t *testing.T) { rpctest.IdleConnectionEnds(t, wire) }
-
-func TestPatience(t *testing.T) { rpctest.Patience(t, wire) }
+func TestSinkChecks(t *testing.T) { suite.Run(t, wire, rpctest.SinkChecks) }
 
 // Without a far end Open succeeds: it may come later. Keys that name what is on this machine are looked at.
 func TestOpenNeedsNobody(t *testing.T) {

@@ -271,11 +271,7 @@ func TestNothingOvertakes(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) { rpctest.Limits(t, wire) }
-
-func TestHeaderBytes(t *testing.T) { rpctest.HeaderBytes(t, wire) }
-
-func TestSlowRequest(t *testing.T) { rpctest.SlowRequest(t, wire) }
+func TestSourceChecks(t *testing.T) { suite.Run(t, wire, rpctest.SourceChecks) }
 
 func TestSourceKeys(t *testing.T) {
 	for _, c := range []struct {

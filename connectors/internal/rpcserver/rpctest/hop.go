@@ -95,7 +95,8 @@ func Hops(t *testing.T, w Wire, x TLS, own ...Hop) {
 		{"TLS", x.Secure, x.Trusting, ""},
 		{"mutual TLS", x.Mutual, slices.Concat(x.Trusting, []string{"certificate", x.Client}), ""},
 		{
-			"PKCS12", []string{"ssl", "true", "keystore", javaStores + "server.p12", "keystore-type", "PKCS12", "keystore-password", "changeit"},
+			"PKCS12",
+			[]string{"ssl", "true", "keystore", javaStores + "server.p12", "keystore-type", "PKCS12", "keystore-password", "changeit"},
 			x.TrustingWhomever, "",
 		},
 		{"JKS", jks, slices.Concat(trust, []string{"truststore-password", "changeit"}), ""},
@@ -140,7 +141,7 @@ func (h *Hop) run(t *testing.T, w Wire) {
 	}
 }
 
-// GlobalStores: stores that the environment names for all components.
+// GlobalStores goes with stores that the environment names for all components.
 func GlobalStores(t *testing.T, w Wire) {
 	none := func(string) string { return "" }
 	t.Cleanup(func() { tlsconf.SetDefaults(tlsconf.ReadDefaults(none, none)) })

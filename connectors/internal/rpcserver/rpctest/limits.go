@@ -9,7 +9,15 @@ import (
 
 	"github.com/millrace/millrace/connectors/internal/lane"
 	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/suite"
 )
+
+// SourceChecks are properties of a source.
+var SourceChecks = []suite.Check[Wire]{
+	{Name: "limits", Run: limits},
+	{Name: "bytes of headers", Run: headerBytes},
+	{Name: "a slow request", Run: slowRequest},
+}
 
 // stored makes a call whose events are stored as soon as they are put.
 func (b *Blocked) stored(t testing.TB, what string, c lane.Conn, events []core.Event) {
@@ -35,8 +43,8 @@ func (b *Blocked) whileHeld(t testing.TB, c lane.Conn, events []core.Event, then
 	}
 }
 
-// Limits: events in a batch, and bytes of all requests together.
-func Limits(t *testing.T, w Wire) {
+// limits: events in a batch, and bytes of all requests together.
+func limits(t testing.TB, w Wire) {
 	out := NewBlocked(0)
 	addr, _ := Serve(t, w, out, "maxRequestEvents", "2", "maxPendingBytes", "300000")
 	c, other := Client(t, w, addr, false), Client(t, w, addr, false)
@@ -54,8 +62,8 @@ func Limits(t *testing.T, w Wire) {
 	out.stored(t, "the first client again", c, Events("small"))
 }
 
-// HeaderBytes limits the memory of headers, which a frame can hold in very few bytes.
-func HeaderBytes(t *testing.T, w Wire) {
+// headerBytes limits the memory of headers, which a frame can hold in very few bytes.
+func headerBytes(t testing.TB, w Wire) {
 	var many []core.Event
 	for i := range 100 { // 400 bytes each on the wire, some 3.5 KiB in memory
 		var kv []core.Header
@@ -84,9 +92,9 @@ func HeaderBytes(t *testing.T, w Wire) {
 	out.stored(t, "afterwards", other, many) // also proves that what the others had was given back
 }
 
-// SlowRequest: a request that stops in its midst ends after requestTimeout; a
+// slowRequest: a request that stops in its midst ends after requestTimeout; a
 // connection that is idle does not.
-func SlowRequest(t *testing.T, w Wire) {
+func slowRequest(t testing.TB, w Wire) {
 	in := Start(t, w, "requestTimeout", "50")
 	idle := Client(t, w, in.Addr().String(), false)
 	c := Connect(t, in.Addr().String())
@@ -99,8 +107,8 @@ func SlowRequest(t *testing.T, w Wire) {
 	}
 }
 
-// Malformed: text, which is no frame or no request, ends its connection after
-// events with those bodies; another one goes on.
+// Malformed proves that text, which is no frame or no request, ends its
+// connection after events with those bodies, and that another one goes on.
 func Malformed(t *testing.T, w Wire, text []byte, maxRequestBytes string, before ...string) {
 	in := Start(t, w, "maxRequestBytes", maxRequestBytes)
 	other := Client(t, w, in.Addr().String(), false)
