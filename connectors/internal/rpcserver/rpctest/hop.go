@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/connectors/internal/tlsconf"
+	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
 )
 
@@ -84,13 +85,6 @@ func Hops(t *testing.T, w Wire, x TLS, own ...Hop) {
 	stranger := certificate(t, "stranger")
 	jks := []string{"ssl", "true", "keystore", javaStores + "server.jks", "keystore-password", "changeit"}
 	trust := []string{"ssl", "true", "truststore", javaStores + "trust.jks"}
-	// With TLS 1.3 a client is refused after its own part of the handshake. Where
-	// it does not go on to greet, a request finds that out: it reads the alert, or
-	// that the connection was reset.
-	refused := " "
-	if w.Greets {
-		refused = "handshake with"
-	}
 	hops := []Hop{
 		{"TLS", x.Secure, x.Trusting, ""},
 		{"mutual TLS", x.Mutual, slices.Concat(x.Trusting, []string{"certificate", x.Client}), ""},
@@ -104,19 +98,33 @@ func Hops(t *testing.T, w Wire, x TLS, own ...Hop) {
 		{"any certificate", x.Secure, x.TrustingWhomever, ""},
 		{"TLS 1.2", slices.Concat(x.Secure, []string{"exclude-protocols", "TLSv1.3"}), x.Trusting, ""},
 
-		{"a certificate for another host", x.Secure, slices.Concat(x.Trusting, []string{"verify-hostname", "true"}), "certificate"},
-		{"a server that is not trusted", x.Secure, []string{"ssl", "true", "truststore", stranger}, "certificate"},
-		{"no client certificate", x.Mutual, x.Trusting, refused},
-		{"a client that is not trusted", x.Mutual, slices.Concat(x.Trusting, []string{"certificate", stranger}), refused},
 		{"TLS to a plain source", nil, x.Trusting, "handshake with"},
-		{"plain to a TLS source", x.Secure, nil, refused},
 	}
 	for _, h := range slices.Concat(hops, own) {
 		t.Run(h.Name, func(t *testing.T) { h.run(t, w) })
 	}
+	// With TLS 1.3 a client is refused after its own part of the handshake. Where
+	// it does not go on to greet, a request finds that out: it reads the alert, or
+	// that the connection was reset.
+	refused := " "
+	if w.Greets {
+		refused = "handshake with"
+	}
+	for _, h := range []Hop{
+		{"a certificate for another host", x.Secure, slices.Concat(x.Trusting, []string{"verify-hostname", "true"}), "certificate"},
+		{"a server that is not trusted", x.Secure, []string{"ssl", "true", "truststore", stranger}, "certificate"},
+		{"no client certificate", x.Mutual, x.Trusting, refused},
+		{"a client that is not trusted", x.Mutual, slices.Concat(x.Trusting, []string{"certificate", stranger}), refused},
+		{"plain to a TLS source", x.Secure, nil, refused},
+	} {
+		t.Run(h.Name, func(t *testing.T) {
+			counted := h.run(t, w).Env.Metrics.Counter("tls_handshake_failures_total", "")
+			suite.Eventually(t, "the source counts it", func() bool { return counted.Load() > 0 })
+		})
+	}
 }
 
-func (h *Hop) run(t *testing.T, w Wire) {
+func (h *Hop) run(t *testing.T, w Wire) *sourcetest.Instance {
 	in := Start(t, w, h.Source...)
 	end := OpenSink(t, w, SinkKeys(in.Addr().String(), slices.Concat([]string{"connect-timeout", "5000", "request-timeout", "5000"}, h.Sink)...))
 	bodies := suite.Bodies(0, 300)
@@ -130,7 +138,7 @@ func (h *Hop) run(t *testing.T, w Wire) {
 		if n := in.Out.Len(); n != 0 {
 			t.Errorf("%d events", n)
 		}
-		return
+		return in
 	}
 	for part := range slices.Chunk(bodies, 100) {
 		end.Deliver(part)
@@ -139,6 +147,7 @@ func (h *Hop) run(t *testing.T, w Wire) {
 	if got := in.Out.Bodies(); !slices.Equal(got, bodies) {
 		t.Errorf("%d events arrive", len(got))
 	}
+	return in
 }
 
 // GlobalStores goes with stores that the environment names for all components.

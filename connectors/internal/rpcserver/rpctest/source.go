@@ -125,15 +125,19 @@ func NewBlocked(ahead int) *Blocked {
 }
 
 // Put implements core.Outlet.
-func (b *Blocked) Put(_ context.Context, x *core.Batch) error {
+func (b *Blocked) Put(ctx context.Context, x *core.Batch) error {
 	defer x.Release()
 	answer := make(chan error)
 	p := Put{Answer: answer}
 	for _, e := range x.Events {
 		p.Bodies = append(p.Bodies, string(e.Body))
 	}
-	b.Puts <- p
-	return <-answer
+	select {
+	case b.Puts <- p:
+		return <-answer
+	case <-ctx.Done(): // nobody asks any more: the test has failed
+		return ctx.Err()
+	}
 }
 
 // Connect connects a socket, on which nothing takes longer than the suite's deadline.
