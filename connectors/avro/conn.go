@@ -42,7 +42,7 @@ const together = 16
 func (s *source) serve(ctx context.Context, nc rpcserver.Conn) {
 	if s.filterOn && !s.filter.allows(ctx, nc.Raw.RemoteAddr()) {
 		s.denied.Add(1)
-		s.kept.Say(s.Env.Log, s.Env.Now(), slog.LevelWarn, "connection denied by ipFilterRules", slog.Any("peer", nc.Raw.RemoteAddr()))
+		s.refusal.Say(s.Env.Log, s.Env.Now(), slog.LevelWarn, "connection denied by ipFilterRules", slog.Any("peer", nc.Raw.RemoteAddr()))
 		return
 	}
 	c := &conn{Conn: nc, src: s, slots: make(chan struct{}, together)}

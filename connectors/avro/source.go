@@ -25,9 +25,9 @@ type source struct {
 	filterOn    bool
 	filter      filter
 
-	known  *rpc.Known
-	denied *metric.Extra
-	kept   sample.Log // says so
+	known   *rpc.Known
+	denied  *metric.Extra
+	refusal sample.Log // of a connection that was denied
 }
 
 // Keys implements core.Component.
