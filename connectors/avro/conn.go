@@ -2,26 +2,22 @@ package avro
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/connectors/avro/rpc"
-	"github.com/millrace/millrace/connectors/internal/accept"
+	"github.com/millrace/millrace/connectors/internal/rpcserver"
 	"github.com/millrace/millrace/core"
 )
 
 // conn is a connection of a client.
 type conn struct {
-	*service
-	raw net.Conn // the socket
-	nc  net.Conn // what is spoken on
+	rpcserver.Conn
+	src *source
 	in  *rpc.Reader
 	dec rpc.Decoder
 
@@ -29,7 +25,6 @@ type conn struct {
 	ordered  bool // the client minds the order of its requests
 	refusing bool // such a client's request failed: none after it is stored
 
-	held    int64 // of the budget, by the request that is being read, not yet stored
 	slots   chan struct{}
 	works   sync.WaitGroup
 	running atomic.Int32
@@ -37,74 +32,39 @@ type conn struct {
 	writing sync.Mutex
 	buf     []byte
 	gone    bool // an answer could not be written
-	last    time.Time
 }
 
 // together is how many requests of one connection are stored at once, as in Flume.
 const together = 16
 
-// handshakeTime is how long a TLS handshake may take.
-const handshakeTime = 10 * time.Second
-
-// serve reads requests until the connection ends or ctx does, and closes it
-// when all are answered.
-func (v *service) serve(ctx context.Context, raw net.Conn) {
-	defer raw.Close()
-	if v.filterOn && !v.filter.allows(ctx, raw.RemoteAddr()) {
-		v.denied.Add(1)
-		v.quiet.denied.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection denied by ipFilterRules", slog.Any("peer", raw.RemoteAddr()))
+// serve reads requests until the connection ends or ctx does, and returns when
+// all are answered.
+func (s *source) serve(ctx context.Context, nc rpcserver.Conn) {
+	if s.filterOn && !s.filter.allows(ctx, nc.Raw.RemoteAddr()) {
+		s.denied.Add(1)
+		s.refusal.Say(s.Env.Log, s.Env.Now(), slog.LevelWarn, "connection denied by ipFilterRules", slog.Any("peer", nc.Raw.RemoteAddr()))
 		return
 	}
-	c := &conn{service: v, raw: raw, nc: raw, slots: make(chan struct{}, together)}
-	if v.compression == "deflate" {
-		c.nc = rpc.DeflateServer(c.nc)
+	c := &conn{Conn: nc, src: s, slots: make(chan struct{}, together)}
+	if s.compression == "deflate" {
+		c.Wire = rpc.DeflateServer(c.Wire)
 	}
-	if v.secure != nil {
-		t := tls.Server(c.nc, v.secure)
-		hctx, cancel := context.WithTimeout(ctx, handshakeTime)
-		err := t.HandshakeContext(hctx)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				v.failed.Add(1)
-				v.quiet.handshake.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "TLS handshake failed", slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err))
-			}
-			return
-		}
-		c.nc = t
+	if !c.Handshake(ctx) {
+		return
 	}
-	c.in = rpc.NewReader(c.nc, int(v.maxRequest))
-	c.in.Grant = c.take
-	c.dec.MaxEvents, c.dec.Grant = v.maxEvents, c.takeHeaders
-	// The order to stop ends the wait for the next request.
-	stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Unix(1, 0)) })
+	c.in = rpc.NewReader(c.Wire, int(s.MaxRequest))
+	c.in.Grant = c.Take
+	c.dec.MaxEvents = s.MaxEvents
+	c.dec.Grant = func(bytes int) error { return c.TakeHeaders(bytes, rpc.ErrBusy) }
+	stop := c.Interrupt(ctx)
 	err := c.run(ctx)
-	c.done()
+	c.Done()
 	waited := c.running.Load() > 0
 	c.works.Wait()
 	c.in.Release()
 	stop()
-	switch {
-	case ctx.Err() != nil:
-		if waited || time.Since(c.last) < recently {
-			accept.Linger(c.nc) // the answers must not be lost with requests that nobody reads any more
-		}
-	case errors.Is(err, io.EOF):
-		if h, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			_ = h.CloseWrite() // in good form; the connection is closed either way
-		}
-	case errors.Is(err, rpc.ErrMalformed):
-		v.env.Metrics.EventReadFail.Add(1)
-		v.quiet.malformed.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection closed: what came is no request",
-			slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err), slog.Int64("maxRequestBytes", v.maxRequest))
-	default:
-		v.env.Metrics.EventReadFail.Add(1)
-		v.quiet.broken.Say(v.env.Log, v.env.Now(), slog.LevelWarn, "connection broke", slog.Any("peer", raw.RemoteAddr()), slog.Any("error", err))
-	}
+	c.End(ctx, err, errors.Is(err, rpc.ErrMalformed), waited)
 }
-
-// recently is how long ago the last answer of a busy client was.
-const recently = time.Second
 
 // run reads and handles requests. It returns why there are no more; io.EOF if
 // the client has ended them in order.
@@ -117,7 +77,7 @@ func (c *conn) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.deadline(ctx, c.request); err != nil {
+		if err := c.Begun(ctx); err != nil {
 			return err
 		}
 		frame, err := c.in.Body()
@@ -125,7 +85,7 @@ func (c *conn) run(ctx context.Context) error {
 		if err != nil && !busy {
 			return err
 		}
-		if err := c.deadline(ctx, 0); err != nil && ctx.Err() == nil {
+		if err := c.Arrived(ctx); err != nil {
 			return err
 		}
 		if busy {
@@ -136,56 +96,11 @@ func (c *conn) run(ctx context.Context) error {
 		} else if err := c.handle(serial, frame); err != nil {
 			return err
 		}
-		c.done()
+		c.Done()
 		if c.silent() {
 			return errors.New("its answers are not read")
 		}
 	}
-}
-
-// deadline says until when the client must have sent what it has begun. The
-// order to stop sets one too, perhaps just before: then it is the error.
-func (c *conn) deadline(ctx context.Context, d time.Duration) error {
-	var t time.Time
-	if d > 0 {
-		t = time.Now().Add(d)
-	}
-	if c.request > 0 {
-		if err := c.raw.SetReadDeadline(t); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// take takes bytes of the budget for the request that is being read.
-func (c *conn) take(more int) bool {
-	if !c.budget.Take(int64(more), c.held) {
-		return false
-	}
-	c.held += int64(more)
-	return true
-}
-
-// errHeaders is for the client.
-var errHeaders = errors.New("the headers of the batch are too large (maxRequestBytes): send fewer events at a time")
-
-// takeHeaders is take for the headers of a request, which can become larger than
-// the request: its frame and they may have twice maxRequestBytes.
-func (c *conn) takeHeaders(bytes int) error {
-	if c.held+int64(bytes) > 2*c.maxRequest {
-		return errHeaders
-	}
-	if !c.take(bytes) {
-		return rpc.ErrBusy
-	}
-	return nil
-}
-
-// done gives back what the request that is being read has of the budget.
-func (c *conn) done() {
-	c.budget.Give(c.held)
-	c.held = 0
 }
 
 // handle does what a request asks for. What it has of the budget is given back
@@ -193,7 +108,7 @@ func (c *conn) done() {
 func (c *conn) handle(serial uint32, frame []byte) error {
 	var greeting []byte
 	if !c.greeted {
-		rest, answer, known, ordered, err := c.known.Greet(frame)
+		rest, answer, known, ordered, err := c.src.known.Greet(frame)
 		if err != nil {
 			return err
 		}
@@ -226,7 +141,7 @@ func (c *conn) handle(serial uint32, frame []byte) error {
 		switch {
 		case errors.As(err, new(*rpc.TooManyError)):
 			c.refuse(serial, greeting, err.Error()+" (maxRequestEvents): send fewer at a time")
-		case errors.Is(err, errHeaders):
+		case errors.Is(err, rpcserver.ErrHeaders):
 			c.refuse(serial, greeting, err.Error())
 		case errors.Is(err, rpc.ErrBusy):
 			c.busy(serial, greeting)
@@ -235,7 +150,7 @@ func (c *conn) handle(serial uint32, frame []byte) error {
 		}
 		return nil
 	}
-	r.held, c.held = c.held, 0
+	r.held = c.Keep()
 	if c.ordered || c.running.Load() == 0 && !c.in.More() {
 		c.store(r)
 		return nil
@@ -261,10 +176,10 @@ type request struct {
 
 func (c *conn) decode(r *request, parameters []byte) (err error) {
 	if r.method == rpc.Append {
-		c.env.Metrics.AppendReceived.Add(1)
+		c.Env.Metrics.AppendReceived.Add(1)
 		_, err = c.dec.Event(r.b, parameters)
 	} else {
-		c.env.Metrics.AppendBatchReceived.Add(1)
+		c.Env.Metrics.AppendBatchReceived.Add(1)
 		_, err = c.dec.Events(r.b, parameters)
 	}
 	if blk := c.in.Block(); blk != nil {
@@ -277,16 +192,16 @@ func (c *conn) decode(r *request, parameters []byte) (err error) {
 func (c *conn) store(r *request) {
 	var err error
 	if len(r.b.Events) > 0 {
-		err = c.out.Put(c.late, r.b)
+		err = c.Out.Put(c.Late, r.b)
 	} else {
 		r.b.Release()
 	}
-	c.budget.Give(r.held) // before the answer, which may bring the next request at once
+	c.Give(r.held) // before the answer, which may bring the next request at once
 	if err == nil {
 		if r.method == rpc.Append {
-			c.env.Metrics.AppendAccepted.Add(1)
+			c.Env.Metrics.AppendAccepted.Add(1)
 		} else {
-			c.env.Metrics.AppendBatchAccepted.Add(1)
+			c.Env.Metrics.AppendBatchAccepted.Add(1)
 		}
 		c.status(r.serial, r.greeting, rpc.OK)
 		return
@@ -294,9 +209,9 @@ func (c *conn) store(r *request) {
 	if c.ordered {
 		c.refusing = true
 	}
-	stopping := c.late.Err() != nil || errors.Is(err, core.ErrClosed)
+	stopping := c.Late.Err() != nil || errors.Is(err, core.ErrClosed)
 	if !stopping {
-		c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "events not stored", slog.Any("error", err))
+		c.NotStored.Say(c.Env.Log, c.Env.Now(), slog.LevelWarn, "events not stored", slog.Any("error", err))
 	}
 	switch full := errors.Is(err, core.ErrChannelFull); {
 	case errors.Is(err, core.ErrTooLarge):
@@ -310,15 +225,15 @@ func (c *conn) store(r *request) {
 
 // busy answers a request for which there is no memory now.
 func (c *conn) busy(serial uint32, greeting []byte) {
-	c.done() // before the answer, which may bring the next request at once
-	c.quiet.failed.Say(c.env.Log, c.env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", rpc.ErrBusy))
+	c.Done() // before the answer, which may bring the next request at once
+	c.NotStored.Say(c.Env.Log, c.Env.Now(), slog.LevelWarn, "request answered FAILED", slog.Any("error", rpc.ErrBusy))
 	c.refusing = c.refusing || c.ordered
 	c.status(serial, greeting, rpc.Failed)
 }
 
 // refuse answers a request that will never be taken as it is.
 func (c *conn) refuse(serial uint32, greeting []byte, text string) {
-	c.done()
+	c.Done()
 	c.refusing = c.ordered
 	c.error(serial, greeting, text)
 }
@@ -335,12 +250,12 @@ func (c *conn) error(serial uint32, greeting []byte, text string) {
 func (c *conn) write(answer func(dst []byte) []byte) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.last = time.Now()
+	c.Last = time.Now()
 	if c.gone {
 		return
 	}
 	c.buf = answer(c.buf[:0])
-	if _, err := c.nc.Write(c.buf); err != nil {
+	if _, err := c.Wire.Write(c.buf); err != nil {
 		c.gone = true
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 )
 
 // flume: TestAvroSource testValidIpFilterAllows testValidIpFilterDenys
@@ -49,8 +51,8 @@ func TestFilter(t *testing.T) {
 }
 
 func TestDenied(t *testing.T) {
-	in := start(t, map[string]string{"ipFilter": "true", "ipFilterRules": "deny:ip:127.*"})
-	c := connect(t, in)
+	in := rpctest.Start(t, wire, "ipFilter", "true", "ipFilterRules", "deny:ip:127.*")
+	c := rpctest.Connect(t, in.Addr().String())
 	if n, err := io.Copy(io.Discard, c); n != 0 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
 	}

@@ -2,26 +2,14 @@ package avro
 
 import (
 	"bufio"
-	"crypto/md5"
 	"encoding/binary"
 	"io"
-	"os"
-	"testing"
 
 	"github.com/klauspost/compress/zlib"
+
+	"github.com/millrace/millrace/connectors/avro/rpc"
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 )
-
-func md5sum(text []byte) [16]byte { return md5.Sum(text) }
-
-// own is the protocol that is offered.
-func own(t testing.TB) []byte {
-	t.Helper()
-	text, err := os.ReadFile("rpc/protocol.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
 
 // inflated reads a zlib stream as it comes.
 func inflated(r io.Reader) io.Reader {
@@ -63,4 +51,28 @@ func readFrame(r io.Reader) (serial uint32, whole []byte, err error) {
 		whole = append(whole, piece...)
 	}
 	return serial, whole, err
+}
+
+// frame is a frame of those pieces.
+func frame(serial uint32, pieces ...[]byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, serial)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(pieces)))
+	for _, p := range pieces {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...)
+	}
+	return b
+}
+
+func hello(client rpc.Hash) []byte {
+	b := append(client[:], 0)
+	b = append(b, rpc.Own[:]...)
+	return append(b, 2, 0)
+}
+
+func batch(bodies ...string) []byte {
+	return encode(rpc.AppendCall(nil, rpc.AppendBatch), bodies...)
+}
+
+func encode(dst []byte, bodies ...string) []byte {
+	return rpc.AppendEvents(dst, rpctest.Events(bodies...))
 }

@@ -1,40 +1,12 @@
 package thrift
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"strings"
 	"testing"
 
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
-	"github.com/millrace/millrace/core/sinktest"
 )
-
-// taker stores nothing.
-type taker struct{}
-
-func (taker) Put(_ context.Context, b *core.Batch) error {
-	b.Release()
-	return nil
-}
-func (o taker) Send(ctx context.Context, b *core.Batch, _ func(error)) error { return o.Put(ctx, b) }
-func (taker) Position(string) (int64, bool)                                  { return 0, false }
-func (taker) Forget(string)                                                  {}
-
-// load is a batch of 100 events with bodies of 200 bytes.
-func load(each bool) *core.Batch {
-	b := core.NewBatch()
-	body := []byte(strings.Repeat("GET /index 200 ", 14)[:200])
-	h := core.NewHeaders(core.Header{Key: "host", Value: "web-17"}, core.Header{Key: "app", Value: "shop"})
-	for i := range 100 {
-		if each {
-			h = core.NewHeaders(core.Header{Key: "host", Value: "web-17"}, core.Header{Key: "timestamp", Value: fmt.Sprintf("17000000%05d", i)})
-		}
-		b.Copy(h, body)
-	}
-	return b
-}
 
 // BenchmarkDecode makes a batch of a frame of 100 events; the library's reader is the peer.
 func BenchmarkDecode(b *testing.B) {
@@ -43,13 +15,13 @@ func BenchmarkDecode(b *testing.B) {
 			name string
 			each bool
 		}{{"same headers", false}, {"a timestamp each", true}} {
-			frame := e.batch(nil, 1, load(c.each).Events, false)[lengthBytes:]
+			frame := e.batch(nil, 1, rpctest.Load(c.each).Events, false)[lengthBytes:]
 			report := func(b *testing.B) {
 				b.SetBytes(int64(len(frame)))
 				b.ReportAllocs()
 			}
 			b.Run(fmt.Sprintf("%s, %s", name, c.name), func(b *testing.B) {
-				d := decoder{maxEvents: 100}
+				d := decoder{maxEvents: rpctest.LoadEvents}
 				report(b)
 				for b.Loop() {
 					batch := core.NewBatch()
@@ -75,43 +47,10 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// instantTx is a transaction that only says that it has ended.
-type instantTx struct {
-	core.TakeTx
-	b     *core.Batch
-	ended chan error
-}
-
-func (x *instantTx) Batch() *core.Batch { return x.b }
-func (x *instantTx) Ack([]int32, ...core.Mark) <-chan struct{} {
-	x.ended <- nil
-	return nil
-}
-func (x *instantTx) Rollback(cause error) { x.ended <- cause }
-
 // BenchmarkHop sends batches of 100 events from a sink to a source over the loopback.
 func BenchmarkHop(b *testing.B) {
-	for name, keys := range map[string]map[string]string{"in flight": {}, "one at a time": {"max-in-flight": "1"}} {
-		b.Run(name, func(b *testing.B) {
-			addr, _ := serve(b, taker{})
-			keys["hostname"], keys["port"], _ = net.SplitHostPort(addr)
-			end := sinktest.Open(b, sinktest.Subject{New: Sink.New, Backend: func(testing.TB) sinktest.Backend { return sinktest.Backend{Keys: keys} }})
-			batch := load(false)
-			ended := make(chan error, 2*defaultInFlight)
-			b.SetBytes(int64(len(encoder{true}.batch(nil, 1, batch.Events, false))))
-			b.ReportAllocs()
-			flying := 0
-			for b.Loop() {
-				if flying++; flying > defaultInFlight {
-					if err := <-ended; err != nil {
-						b.Fatal(err)
-					}
-					flying--
-				}
-				end.Sink.Deliver(context.Background(), &instantTx{b: batch, ended: ended})
-			}
-			b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "events/s")
-			end.Close()
-		})
+	size := len(encoder{true}.batch(nil, 1, rpctest.Load(false).Events, false))
+	for name, keys := range map[string][]string{"in flight": nil, "one at a time": {"max-in-flight", "1"}} {
+		b.Run(name, func(b *testing.B) { rpctest.BenchmarkHop(b, wire, size, nil, keys) })
 	}
 }

@@ -3,13 +3,10 @@ package thrift
 import (
 	"testing"
 
-	"github.com/millrace/millrace/connectors/internal/lane/lanetest"
-	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 )
 
 // Nothing is lost and nothing overtakes, from one of ours to another.
 //
 // flume: TestThriftSink testProcess
-func TestFlow(t *testing.T) {
-	lanetest.Flow(t, func(out core.Outlet) (string, core.Env) { return serve(t, out) }, Sink.New, defaultInFlight)
-}
+func TestFlow(t *testing.T) { rpctest.Flow(t, wire) }

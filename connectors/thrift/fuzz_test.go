@@ -6,13 +6,14 @@ import (
 	"io"
 	"testing"
 
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
 )
 
 // FuzzFrames: whatever comes, frames end, keep their limit, and what is read is what is there.
 func FuzzFrames(f *testing.F) {
 	for _, name := range []string{"thrift-compact.c2s.bin", "thrift-binary.c2s.bin"} {
-		f.Add(recorded(f, name), uint16(8192), uint16(0))
+		f.Add(rpctest.Recorded(f, "testdata/"+name), uint16(8192), uint16(0))
 	}
 	f.Add(bytes.Repeat([]byte{0, 0, 0, 1, 'x'}, 3), uint16(3), uint16(2))
 	f.Fuzz(func(t *testing.T, text []byte, limit, grants uint16) {
@@ -42,7 +43,7 @@ func FuzzFrames(f *testing.F) {
 // the library reads as the same, and it encodes to what decodes to the same again.
 func FuzzRequest(f *testing.F) {
 	for _, name := range []string{"thrift-compact.c2s.bin", "thrift-binary.c2s.bin", "thrift-sink.c2s.bin"} {
-		in := reader{src: bytes.NewReader(recorded(f, name)), max: 1 << 20}
+		in := reader{src: bytes.NewReader(rpctest.Recorded(f, "testdata/"+name)), max: 1 << 20}
 		for in.head() == nil {
 			frame, err := in.body()
 			if err != nil {
@@ -53,7 +54,7 @@ func FuzzRequest(f *testing.F) {
 		in.release()
 	}
 	for _, e := range protocols {
-		f.Add(e.batch(nil, 1, events("x", "y"), true)[4:], e.compact)
+		f.Add(e.batch(nil, 1, rpctest.Events("x", "y"), true)[4:], e.compact)
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, compact bool) {
 		x, err := readCall(frame, compact)

@@ -13,6 +13,7 @@ import (
 
 	lib "github.com/apache/thrift/lib/go/thrift"
 
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
@@ -170,7 +171,7 @@ func libArgs(ctx context.Context, p lib.TProtocol, name string) (list []core.Eve
 func TestLibraryClient(t *testing.T) {
 	for name, e := range protocols {
 		t.Run(name, func(t *testing.T) {
-			s := subject(feed{}, "protocol", name)
+			s := rpctest.Subject(wire, false, "protocol", name)
 			s.Feed = func(t testing.TB, in *sourcetest.Instance, bodies []string) (handed []string) {
 				tr := lib.NewTFramedTransportConf(lib.NewTSocketConf(in.Addr().String(), libConf), libConf)
 				if tr.Open() != nil {
@@ -181,7 +182,7 @@ func TestLibraryClient(t *testing.T) {
 				for len(bodies) > 0 {
 					n := min(int(seq)%5+1, len(bodies)) // also single ones
 					seq++
-					if libCall(ctx, p, seq, events(bodies[:n]...)) != nil {
+					if libCall(ctx, p, seq, rpctest.Events(bodies[:n]...)) != nil {
 						return handed
 					}
 					got, st, err := libAnswer(ctx, p)
@@ -338,8 +339,8 @@ func TestLibraryServer(t *testing.T) {
 				if inFlight != "" {
 					keys["max-in-flight"] = inFlight
 				}
-				in := open(t, keys)
-				deliverAll(t, in, 40)
+				in := rpctest.OpenSink(t, wire, keys)
+				rpctest.DeliverAll(t, in, 40)
 				in.Close()
 				if err := server.Stop(); err != nil {
 					t.Error(err)
@@ -367,7 +368,7 @@ func TestLibraryServer(t *testing.T) {
 // flume: TestThriftSource testAppend testAppendBatch testAppendBigBatch
 func TestLibraryBatches(t *testing.T) {
 	for _, x := range []struct{ calls, size int }{{30, 1}, {30, 10}, {5, 500}} {
-		in := start(t)
+		in := rpctest.Start(t, wire)
 		tr := lib.NewTFramedTransportConf(lib.NewTSocketConf(in.Addr().String(), libConf), libConf)
 		if err := tr.Open(); err != nil {
 			t.Fatal(err)
@@ -375,8 +376,8 @@ func TestLibraryBatches(t *testing.T) {
 		p, ctx := libProtocol(tr, encoder{true}), context.Background()
 		var want []string
 		for i := range x.calls {
-			list := events(suite.Bodies(i*x.size, x.size)...)
-			want = append(want, shown(list)...)
+			list := rpctest.Events(suite.Bodies(i*x.size, x.size)...)
+			want = append(want, rpctest.Shown(list)...)
 			if err := libCall(ctx, p, int32(i), list); err != nil {
 				t.Fatal(err)
 			}
@@ -385,7 +386,7 @@ func TestLibraryBatches(t *testing.T) {
 			}
 		}
 		tr.Close()
-		if got := shown(in.Out.Events()); !slices.Equal(got, want) {
+		if got := rpctest.Shown(in.Out.Events()); !slices.Equal(got, want) {
 			t.Errorf("%d calls of %d: %d events", x.calls, x.size, len(got))
 		}
 		m := in.Env.Metrics
@@ -453,7 +454,7 @@ func TestLibraryOldForm(t *testing.T) {
 	no := false
 	old.TBinaryStrictWrite = &no
 	m := lib.NewTMemoryBuffer()
-	if err := libCall(t.Context(), lib.NewTBinaryProtocolConf(m, &old), 5, events("a", "b")); err != nil {
+	if err := libCall(t.Context(), lib.NewTBinaryProtocolConf(m, &old), 5, rpctest.Events("a", "b")); err != nil {
 		t.Fatal(err)
 	}
 	x, err := readCall(m.Bytes(), false)
@@ -466,5 +467,5 @@ func TestLibraryOldForm(t *testing.T) {
 	if _, err := d.args(&x, b); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "the old form", events("a", "b"), b.Events)
+	same(t, "the old form", rpctest.Events("a", "b"), b.Events)
 }

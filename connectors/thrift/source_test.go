@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
 	"github.com/millrace/millrace/core/sourcetest"
 	"github.com/millrace/millrace/core/suite"
@@ -18,16 +19,12 @@ import (
 
 func TestSuite(t *testing.T) {
 	for name, e := range protocols {
-		t.Run(name, func(t *testing.T) {
-			sourcetest.Run(t, subject(feed{dialer: dialer{compact: e.compact}}, "protocol", name))
-		})
+		t.Run(name, func(t *testing.T) { sourcetest.Run(t, rpctest.Subject(wireOf(e), false, "protocol", name)) })
 	}
 }
 
 // The suite with a client that sends ahead.
-func TestSuiteOrdered(t *testing.T) {
-	sourcetest.Run(t, subject(feed{dialer: dialer{compact: true, ordered: true}, ahead: true}))
-}
+func TestSuiteOrdered(t *testing.T) { sourcetest.Run(t, rpctest.Subject(wire, true)) }
 
 // What Flume's own clients have sent is answered as Flume's own source has answered it, byte for byte.
 func TestRecorded(t *testing.T) {
@@ -41,9 +38,9 @@ func TestRecorded(t *testing.T) {
 		want           []string
 	}{{"thrift-compact", "compact", a}, {"thrift-binary", "binary", a}, {"thrift-sink", "compact", b}} {
 		t.Run(x.name, func(t *testing.T) {
-			in := start(t, "protocol", x.protocol)
-			c := connect(t, in.Addr().String())
-			if _, err := c.Write(recorded(t, x.name+".c2s.bin")); err != nil { // requests are in flight: answers keep their order
+			in := rpctest.Start(t, wire, "protocol", x.protocol)
+			c := rpctest.Connect(t, in.Addr().String())
+			if _, err := c.Write(rpctest.Recorded(t, "testdata/"+x.name+".c2s.bin")); err != nil { // requests are in flight: answers keep their order
 				t.Fatal(err)
 			}
 			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
@@ -53,10 +50,10 @@ func TestRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := recorded(t, x.name+".s2c.bin"); !bytes.Equal(got, want) {
+			if want := rpctest.Recorded(t, "testdata/"+x.name+".s2c.bin"); !bytes.Equal(got, want) {
 				t.Errorf("answer\n% x, Flume's\n% x", got, want)
 			}
-			if got := shown(in.Out.Events()); !slices.Equal(got, x.want) {
+			if got := rpctest.Shown(in.Out.Events()); !slices.Equal(got, x.want) {
 				t.Errorf("events %q, want %q", got, x.want)
 			}
 		})
@@ -70,13 +67,12 @@ func raw(text ...[]byte) []byte { return putLength(append(make([]byte, 4), slice
 //
 // flume: TestThriftSource testMultipleClients
 func TestManyClients(t *testing.T) {
-	in := start(t)
+	in := rpctest.Start(t, wire)
 	var clients sync.WaitGroup
 	for i := range 30 {
 		clients.Go(func() {
-			f := feed{dialer: dialer{compact: true, connect: suite.Deadline, request: suite.Deadline}}
 			for from := range 3 {
-				if got := f.send(in.Addr().String(), suite.Bodies(1000*i+100*from, 50)); len(got) != 50 {
+				if got := rpctest.Send(wire, false, in.Addr().String(), suite.Bodies(1000*i+100*from, 50)); len(got) != 50 {
 					t.Errorf("%d of 50 are taken", len(got))
 				}
 			}
@@ -92,7 +88,7 @@ func TestManyClients(t *testing.T) {
 
 // What a client does wrong that is not set up for this source is told in words.
 func TestHints(t *testing.T) {
-	one := map[bool][]byte{true: encoder{true}.batch(nil, 1, events("x"), false), false: encoder{false}.batch(nil, 1, events("x"), false)}
+	one := map[bool][]byte{true: encoder{true}.batch(nil, 1, rpctest.Events("x"), false), false: encoder{false}.batch(nil, 1, rpctest.Events("x"), false)}
 	for _, x := range []struct {
 		compact bool // the source
 		text    []byte
@@ -125,16 +121,16 @@ func TestHints(t *testing.T) {
 // A frame that is none, or no request, ends its connection; another one goes on.
 func TestMalformed(t *testing.T) {
 	e, b := encoder{true}, encoder{false}
-	one := e.batch(nil, 1, events("x"), false)
+	one := e.batch(nil, 1, rpctest.Events("x"), false)
 	for name, text := range map[string][]byte{
 		"empty":                {0, 0, 0, 0},
 		"too long":             {0x7f, 0xff, 0xff, 0xff},
 		"negative":             {0xff, 0xff, 0xff, 0xff},
-		"longer than allowed":  e.batch(nil, 1, events(strings.Repeat("x", 5000)), false),
+		"longer than allowed":  e.batch(nil, 1, rpctest.Events(strings.Repeat("x", 5000)), false),
 		"no frame":             one[4:],
 		"TLS":                  {0x16, 3, 1, 2, 0, 1, 0},
 		"HTTP":                 []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-		"binary":               b.batch(nil, 1, events("x"), false),
+		"binary":               b.batch(nil, 1, rpctest.Events("x"), false),
 		"zeros":                raw(make([]byte, 64)),
 		"version 2":            raw([]byte{0x82, 0x22, 1, 1, 'x', 0}),
 		"a reply":              e.status(nil, methodAppend, 1, statusOK, false),
@@ -158,25 +154,7 @@ func TestMalformed(t *testing.T) {
 			if strings.HasPrefix(name, "more") {
 				limit = "16384"
 			}
-			in := start(t, "maxRequestBytes", limit)
-			other := connect(t, in.Addr().String())
-			if a := exchange(t, other, e, e.batch(nil, 1, events("first"), false)); a.err != nil {
-				t.Fatal(a.err)
-			}
-			c := connect(t, in.Addr().String())
-			if _, err := c.Write(text); err != nil {
-				t.Fatal(err)
-			}
-			ended(t, c)
-			if n := in.Env.Metrics.EventReadFail.Load(); n != 1 {
-				t.Errorf("%d counted", n)
-			}
-			if a := exchange(t, other, e, e.batch(nil, 2, events("second"), false)); a.err != nil {
-				t.Fatal(a.err)
-			}
-			if got := in.Out.Bodies(); !slices.Equal(got, []string{"first", "second"}) {
-				t.Errorf("events %q", got)
-			}
+			rpctest.Malformed(t, wire, text, limit)
 		})
 	}
 }
@@ -185,8 +163,8 @@ func TestMalformed(t *testing.T) {
 func TestExceptions(t *testing.T) {
 	for name, e := range protocols {
 		t.Run(name, func(t *testing.T) {
-			in := start(t, "protocol", name, "maxRequestEvents", "2")
-			c := connect(t, in.Addr().String())
+			in := rpctest.Start(t, wire, "protocol", name, "maxRequestEvents", "2")
+			c := rpctest.Connect(t, in.Addr().String())
 			ask := func(method string, args ...byte) []byte {
 				return putLength(append(e.message(nil, kindCall, method, 7), args...))
 			}
@@ -204,7 +182,7 @@ func TestExceptions(t *testing.T) {
 				{ask(methodBatch, 0), protocolError, "appendBatch without its argument"},
 				{ask(methodAppend, event[0]...), protocolError, "Required field 'headers' was not present!"},
 				{ask(methodAppend, event[1]...), protocolError, "Required field 'body' was not present!"},
-				{e.batch(nil, 7, events("1", "2", "3"), false), internalError, "batch has more than 2 events (maxRequestEvents): send fewer at a time"},
+				{e.batch(nil, 7, rpctest.Events("1", "2", "3"), false), internalError, "batch has more than 2 events (maxRequestEvents): send fewer at a time"},
 			} {
 				a := exchange(t, c, e, x.request)
 				var got *exception
@@ -215,7 +193,7 @@ func TestExceptions(t *testing.T) {
 			if a := exchange(t, c, e, e.batch(nil, -1, nil, false)); a.err != nil || a.seq != -1 {
 				t.Errorf("an empty batch: %d %v", a.seq, a.err)
 			}
-			if a := exchange(t, c, e, e.batch(nil, 9, events("x"), false)); a.err != nil {
+			if a := exchange(t, c, e, e.batch(nil, 9, rpctest.Events("x"), false)); a.err != nil {
 				t.Error(a.err)
 			}
 			if got := in.Out.Bodies(); !slices.Equal(got, []string{"x"}) {
@@ -229,9 +207,9 @@ func TestExceptions(t *testing.T) {
 //
 // flume: TestThriftSource testErrorCounterChannelWriteFail
 func TestAnswers(t *testing.T) {
-	out := newBlocked()
-	addr, env := serve(t, out)
-	c, e := connect(t, addr), encoder{true}
+	out := rpctest.NewBlocked(0)
+	addr, env := rpctest.Serve(t, wire, out)
+	c, e := rpctest.Connect(t, addr), encoder{true}
 	for _, x := range []struct {
 		cause error
 		want  string
@@ -243,10 +221,10 @@ func TestAnswers(t *testing.T) {
 		{errors.New("boom"), (&exception{internalError, "Internal error processing appendBatch: boom"}).Error()},
 		{nil, ""},
 	} {
-		if _, err := c.Write(e.batch(nil, 1, events("x"), false)); err != nil {
+		if _, err := c.Write(e.batch(nil, 1, rpctest.Events("x"), false)); err != nil {
 			t.Fatal(err)
 		}
-		(<-out.puts).answer <- x.cause
+		(<-out.Puts).Answer <- x.cause
 		if a := receive(t, c, e); (a.err == nil) != (x.want == "") || a.err != nil && a.err.Error() != x.want {
 			t.Errorf("%v: %v, want %s", x.cause, a.err, x.want)
 		}
@@ -262,12 +240,12 @@ func TestNothingOvertakes(t *testing.T) {
 	for name, e := range protocols {
 		for _, ordered := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, ordered %v", name, ordered), func(t *testing.T) {
-				out := newBlocked()
-				addr, _ := serve(t, out, "protocol", name)
-				c := connect(t, addr)
+				out := rpctest.NewBlocked(0)
+				addr, _ := rpctest.Serve(t, wire, out, "protocol", name)
+				c := rpctest.Connect(t, addr)
 				var text []byte
 				for i := range 4 {
-					text = append(text, e.batch(nil, int32(i), events(fmt.Sprint(i)), ordered && i == 0)...)
+					text = append(text, e.batch(nil, int32(i), rpctest.Events(fmt.Sprint(i)), ordered && i == 0)...)
 				}
 				if _, err := c.Write(text); err != nil {
 					t.Fatal(err)
@@ -279,11 +257,11 @@ func TestNothingOvertakes(t *testing.T) {
 						}
 						continue
 					}
-					p := <-out.puts
-					if !slices.Equal(p.bodies, []string{fmt.Sprint(i)}) {
-						t.Errorf("%q is stored as number %d", p.bodies, i)
+					p := <-out.Puts
+					if !slices.Equal(p.Bodies, []string{fmt.Sprint(i)}) {
+						t.Errorf("%q is stored as number %d", p.Bodies, i)
 					}
-					p.answer <- cause
+					p.Answer <- cause
 					if a := receive(t, c, e); a.seq != int32(i) || (a.err == nil) != (cause == nil) || i == 0 && a.ordered != ordered {
 						t.Errorf("answer %+v", a)
 					}
@@ -293,88 +271,7 @@ func TestNothingOvertakes(t *testing.T) {
 	}
 }
 
-// Limits: bytes of all requests together.
-func TestPendingBytes(t *testing.T) {
-	out := newBlocked()
-	addr, _ := serve(t, out, "maxPendingBytes", "300000")
-	e := encoder{true}
-	big := strings.Repeat("x", 200_000)
-	c, other := connect(t, addr), connect(t, addr)
-	store := func(c net.Conn, body string) {
-		t.Helper()
-		var asked sync.WaitGroup
-		asked.Go(func() { (<-out.puts).answer <- nil })
-		if a := exchange(t, c, e, e.batch(nil, 1, events(body), false)); a.err != nil {
-			t.Error(a.err)
-		}
-		asked.Wait()
-	}
-	if _, err := c.Write(e.batch(nil, 1, events(big), false)); err != nil {
-		t.Fatal(err)
-	}
-	p := <-out.puts
-	if a := exchange(t, other, e, e.batch(nil, 5, events(big), false)); a.seq != 5 || !errors.Is(a.err, statusFailed) {
-		t.Errorf("more than maxPendingBytes: %d %v", a.seq, a.err)
-	}
-	p.answer <- nil
-	if a := receive(t, c, e); a.err != nil {
-		t.Error(a.err)
-	}
-	store(other, big)     // afterwards
-	store(other, big+big) // one alone may be larger than all together
-	store(c, "small")
-}
-
-// Limits: the memory of headers, which a frame can hold in very few bytes.
-func TestHeaderBytes(t *testing.T) {
-	var many []core.Event
-	for i := range 100 { // 400 bytes each on the wire, some 3.5 KiB in memory
-		var kv []core.Header
-		for j := range 100 {
-			kv = append(kv, core.Header{Key: string(rune('a'+i%26)) + string(rune(' '+j)), Value: ""})
-		}
-		many = append(many, core.Event{Headers: core.NewHeaders(kv...)})
-	}
-	e := encoder{true}
-	in := start(t, "maxRequestBytes", "64k")
-	c := connect(t, in.Addr().String())
-	a := exchange(t, c, e, e.batch(nil, 1, many, false))
-	if a.err == nil || !strings.Contains(a.err.Error(), "headers of the batch are too large (maxRequestBytes)") {
-		t.Errorf("too large for one request: %v", a.err)
-	}
-	if a := exchange(t, c, e, e.batch(nil, 2, many[:20], false)); a.err != nil {
-		t.Errorf("fewer: %v", a.err)
-	}
-
-	out := newBlocked()
-	addr, _ := serve(t, out, "maxPendingBytes", "200000")
-	c, other := connect(t, addr), connect(t, addr)
-	if _, err := c.Write(e.batch(nil, 1, events("x"), false)); err != nil {
-		t.Fatal(err)
-	}
-	p := <-out.puts
-	if a := exchange(t, other, e, e.batch(nil, 2, many, false)); !errors.Is(a.err, statusFailed) {
-		t.Errorf("more than maxPendingBytes: %v", a.err)
-	}
-	p.answer <- nil
-	if a := receive(t, c, e); a.err != nil {
-		t.Error(a.err)
-	}
-}
-
-// A request that stops in its midst ends after requestTimeout; a connection that is idle does not.
-func TestSlowRequest(t *testing.T) {
-	in := start(t, "requestTimeout", "50")
-	e := encoder{true}
-	idle, c := connect(t, in.Addr().String()), connect(t, in.Addr().String())
-	if _, err := c.Write(e.batch(nil, 1, events("x"), false)[:20]); err != nil {
-		t.Fatal(err)
-	}
-	ended(t, c)
-	if a := exchange(t, idle, e, e.batch(nil, 1, events("y"), false)); a.err != nil {
-		t.Errorf("the idle connection: %v", a.err)
-	}
-}
+func TestSourceChecks(t *testing.T) { suite.Run(t, wire, rpctest.SourceChecks) }
 
 func TestSourceKeys(t *testing.T) {
 	for _, c := range []struct {
@@ -390,7 +287,7 @@ func TestSourceKeys(t *testing.T) {
 		{[]string{"port", "70000"}, "between 0 and 65535"},
 		{[]string{"ssl", "true"}, "keystore"},
 	} {
-		if text := faultsOf(Source.New(), keysOf(c.more...)); c.want == "" && text != "" || !strings.Contains(text, c.want) {
+		if text := rpctest.Faults(Source.New(), rpctest.SourceKeys(c.more...)); c.want == "" && text != "" || !strings.Contains(text, c.want) {
 			t.Errorf("%v: %q, want %q", c.more, text, c.want)
 		}
 	}

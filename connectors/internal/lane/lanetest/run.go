@@ -1,3 +1,5 @@
+// Package lanetest runs a sink as an agent does, with a channel of numbered
+// events, and tells whether they arrive in their order.
 package lanetest
 
 import (

@@ -1,5 +1,4 @@
-// Package lanetest tests a source and a sink that speak the same RPC with each other.
-package lanetest
+package rpctest
 
 import (
 	"context"
@@ -8,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/connectors/internal/lane/lanetest"
 	"github.com/millrace/millrace/core"
-	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/sourcetest"
 )
 
@@ -20,7 +19,7 @@ type flaky struct {
 	puts  int
 	most  int    // events at once
 	cut   func() // ends all connections, after the events were stored
-	order Order
+	order lanetest.Order
 }
 
 func (f *flaky) Put(_ context.Context, b *core.Batch) error {
@@ -42,9 +41,8 @@ func (f *flaky) Put(_ context.Context, b *core.Batch) error {
 // Flow runs a sink with the real runner and channel, and a source with an outlet
 // that is full now and then, over connections that break when the events are
 // stored and not answered: nothing is lost, nothing overtakes, and what comes
-// twice was not answered. serve opens and runs the source; inFlight is how many
-// requests the sink has on the way.
-func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sink func() core.Sink, inFlight int) {
+// twice was not answered.
+func Flow(t *testing.T, w Wire) {
 	const events, batch = 1500, 10
 	var mu sync.Mutex
 	var open []net.Conn
@@ -56,7 +54,7 @@ func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sin
 		}
 		open = nil
 	}}
-	addr, env := serve(out)
+	addr, env := Serve(t, w, out)
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -90,13 +88,10 @@ func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sin
 			relays.Go(func() { pipe(to, c) })
 		}
 	})
-	host, port, _ := net.SplitHostPort(relay.Addr().String())
-	end := sinktest.Open(t, sinktest.Subject{New: sink, Backend: func(testing.TB) sinktest.Backend {
-		return sinktest.Backend{Keys: map[string]string{"hostname": host, "port": port}}
-	}})
+	end := OpenSink(t, w, SinkKeys(relay.Addr().String()))
 
 	began := time.Now()
-	ch := Run(t, end.Sink, events, batch)
+	ch := lanetest.Run(t, end.Sink, events, batch)
 	end.Close()
 	_ = relay.Close()
 	out.mu.Lock()
@@ -113,7 +108,7 @@ func Flow(t *testing.T, serve func(core.Outlet) (addr string, env core.Env), sin
 		t.Errorf("%d requests of one event, and of %d at most in a batch", n, out.most)
 	}
 	breaks := out.puts / 53
-	if out.order.Again == 0 || out.order.Again > breaks*inFlight*batch {
+	if out.order.Again == 0 || out.order.Again > breaks*w.InFlight*batch {
 		t.Errorf("%d events came again, of %d connections that broke", out.order.Again, breaks)
 	}
 	t.Logf("%d requests, %d events again, %v", out.puts, out.order.Again, time.Since(began))
