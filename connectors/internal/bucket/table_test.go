@@ -118,7 +118,7 @@ func TestPut(t *testing.T) {
 	r.Ack(&open[0].File, mark(open[0])) // all of the second is acked now, and not the first one's event in y
 	cause := errors.New("cause")
 	r.RollBack(cause)
-	if x.Cause != cause || second.Cause != nil {
+	if !errors.Is(x.Cause, cause) || second.Cause != nil {
 		t.Errorf("rolled back for %v and %v", x.Cause, second.Cause)
 	}
 }
