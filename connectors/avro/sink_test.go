@@ -7,11 +7,16 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
+	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/suite"
 )
 
 // flume: TestAvroSink testLifecycle testTimeout
-func TestSinkSuite(t *testing.T) { rpctest.SinkSuite(t, wire) }
+func TestSinkSuite(t *testing.T) {
+	for name, s := range rpctest.SinkSubjects(wire) {
+		t.Run(name, func(t *testing.T) { sinktest.Run(t, s) })
+	}
+}
 
 func TestInFlight(t *testing.T) { rpctest.InFlight(t, wire) }
 

@@ -10,12 +10,17 @@ import (
 
 	"github.com/millrace/millrace/connectors/internal/rpcserver/rpctest"
 	"github.com/millrace/millrace/core"
+	"github.com/millrace/millrace/core/sinktest"
 	"github.com/millrace/millrace/core/suite"
 )
 
 // flume: TestThriftSink testTimeout
 // flume: TestThriftRpcClient testFail testError testTimeout
-func TestSinkSuite(t *testing.T) { rpctest.SinkSuite(t, wire) }
+func TestSinkSuite(t *testing.T) {
+	for name, s := range rpctest.SinkSubjects(wire) {
+		t.Run(name, func(t *testing.T) { sinktest.Run(t, s) })
+	}
+}
 
 // flume: TestThriftRpcClient testSlow
 func TestInFlight(t *testing.T) { rpctest.InFlight(t, wire) }

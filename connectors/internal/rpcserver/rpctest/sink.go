@@ -13,33 +13,32 @@ import (
 	"github.com/millrace/millrace/core/suite"
 )
 
-// SinkSuite runs the suite of sinks with a far end that is not there at first and
-// killed later, and with one that fails in each of its ways.
-func SinkSuite(t *testing.T, w Wire) {
-	t.Run("killed", func(t *testing.T) {
-		sinktest.Run(t, sinktest.Subject{New: w.Sink, Backend: func(t testing.TB) sinktest.Backend {
+// SinkSubjects are, by name, the subjects of the suite of sinks: with a far end that is
+// not there at first and killed later, and with one that fails in each of its ways.
+func SinkSubjects(w Wire) map[string]sinktest.Subject {
+	subjects := map[string]sinktest.Subject{
+		"killed": {New: w.Sink, Backend: func(t testing.TB) sinktest.Backend {
 			p := NewPeer(t, w, false)
 			return sinktest.Backend{Keys: p.Keys(), Seen: p.Seen, Break: p.Stop, Heal: p.Listen}
-		}})
-	})
+		}},
+	}
 	modes := map[string]Mode{
 		"rejects": Rejects, "unknown": Unknown, "words": Words, "hangs": Hangs, "half an answer": Halves, "dies": Dies, "garbage": Garbage,
 	}
 	maps.Copy(modes, w.Modes)
 	for name, m := range modes {
 		for _, plain := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, as Flume %v", name, plain), func(t *testing.T) {
-				sinktest.Run(t, sinktest.Subject{New: w.Sink, Backend: func(t testing.TB) sinktest.Backend {
-					p := NewPeer(t, w, plain)
-					keys := p.Keys()
-					if m == Hangs {
-						keys["request-timeout"], keys["connect-timeout"] = "1000", "1000"
-					}
-					return sinktest.Backend{Keys: keys, Seen: p.Seen, Break: func() { p.Set(m) }, Heal: func() { p.Set(Well) }}
-				}})
-			})
+			subjects[fmt.Sprintf("%s, as Flume %v", name, plain)] = sinktest.Subject{New: w.Sink, Backend: func(t testing.TB) sinktest.Backend {
+				p := NewPeer(t, w, plain)
+				keys := p.Keys()
+				if m == Hangs {
+					keys["request-timeout"], keys["connect-timeout"] = "1000", "1000"
+				}
+				return sinktest.Backend{Keys: keys, Seen: p.Seen, Break: func() { p.Set(m) }, Heal: func() { p.Set(Well) }}
+			}}
 		}
 	}
+	return subjects
 }
 
 // SinkChecks are properties of a sink.
