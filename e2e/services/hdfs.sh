@@ -61,6 +61,8 @@ DEFAULT"
     prop dfs.namenode.fs-limits.min-block-size 4096; prop dfs.blocksize "${HDFS_BLOCK:-1048576}" # several blocks even in a small test
     prop dfs.namenode.safemode.extension 0; prop dfs.namenode.handler.count 4; prop dfs.heartbeat.interval 1
     prop dfs.namenode.heartbeat.recheck-interval 2000; prop dfs.namenode.stale.datanode.interval 4000
+    # a copy that a dead node did not take is asked for again after this, instead of 5 to 10 minutes
+    prop dfs.namenode.reconstruction.pending.timeout-sec 5
     prop dfs.namenode.redundancy.interval.seconds 1s; prop dfs.datanode.scan.period.hours -1
     prop dfs.datanode.data.dir "file://$D/data-$1"; prop dfs.datanode.address "127.0.0.1:$dn"
     prop dfs.datanode.ipc.address "127.0.0.1:$((dn + 1))"; prop dfs.datanode.http.address "127.0.0.1:$((dn + 2))"
